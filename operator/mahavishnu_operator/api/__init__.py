@@ -1,0 +1,1 @@
+"""What we promise to others: the two kinds, their conditions and reasons, and the worker's wire types."""

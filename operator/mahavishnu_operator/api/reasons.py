@@ -1,0 +1,153 @@
+"""Every word that machines match on: condition types, reasons, phases, event and label names.
+
+Alerts, `kubectl wait`, GitOps health checks and dashboards match these strings, so a word that is
+spelt in two places drifts in one of them. They live here alone, and docs/reference/reasons.md is
+generated from this module. What must stay true: a member's docstring-comment is its documentation,
+and a published word is never given a second meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types of status.conditions; the last three are kstatus's own and are on both kinds."""
+
+    ACCEPTED = "Accepted"  # the spec can be acted on by this installation
+    PLANNED = "Planned"  # ScanJob: the list of tasks exists and is durable
+    COMPLETE = "Complete"  # ScanJob: every task ran and is counted
+    FAILED = "Failed"  # ScanJob: it ended without doing all that was asked
+    SUSPENDED = "Suspended"  # ScanJob: nothing new is leased while spec.suspend is set
+    RESULTS_STORED = "ResultsStored"  # ScanJob: the report is durable under status.report
+    SCALING_ACTIVE = "ScalingActive"  # WorkerPool: workers are being started or stopped
+    SCALE_DOWN_BLOCKED = "ScaleDownBlocked"  # WorkerPool: busy workers keep it above the target
+    BACKEND_REACHABLE = "BackendReachable"  # WorkerPool: the backend answers
+    UNSCHEDULABLE = "Unschedulable"  # WorkerPool: workers cannot be placed
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions."""
+
+    # acceptance
+    ACCEPTED = "Accepted"  # the spec is valid and everything in it is acted on
+    INVALID = "Invalid"  # the spec breaks a rule; the message names the field
+    NOT_IMPLEMENTED = "NotImplemented"  # a field asks for what this version does not do yet
+    BACKEND_DISABLED = "BackendDisabled"  # this installation was started without that backend
+    PATH_NOT_ALLOWED = "PathNotAllowed"  # source.path lies outside --path-root
+    POOL_NOT_FOUND = "PoolNotFound"  # the ScanJob waits for a pool that does not exist
+    POOL_NOT_ACCEPTED = "PoolNotAccepted"  # the pool exists but was refused itself
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the pool does not serve this namespace
+    COMMAND_NOT_ALLOWED = "CommandNotAllowed"  # argv[0] is not in the pool's allowedCommands
+    # progress
+    PENDING = "Pending"  # nothing has been decided yet
+    PLANNING = "Planning"  # a worker lists the files and cuts them into tasks
+    PLANNED = "Planned"  # the tasks are durable
+    PLAN_FAILED = "PlanFailed"  # the plan could not be made; the message has the worker's words
+    RUNNING = "Running"  # tasks are queued or leased
+    AGGREGATING = "Aggregating"  # all tasks have ended; the report is being written
+    SUSPENDED = "Suspended"  # spec.suspend is true
+    RESUMED = "Resumed"  # spec.suspend went back to false
+    CANCELLED = "Cancelled"  # spec.cancel is true; partial results are kept
+    # ends
+    COMPLETED = "Completed"  # every task ran
+    INCOMPLETE = "Incomplete"  # some tasks ended without an answer; the report names them
+    TASKS_FAILED = "TasksFailed"  # at least one command task failed
+    TIMED_OUT = "TimedOut"  # spec.timeoutSeconds passed
+    QUEUE_TIMED_OUT = "QueueTimedOut"  # no worker took the first task within queueTimeoutSeconds
+    STORED = "Stored"  # the report is durable
+    REPORT_FAILED = "ReportFailed"  # the report could not be written
+    # pools
+    WORKERS_READY = "WorkersReady"  # as many workers are ready as wanted
+    SCALING_UP = "ScalingUp"  # fewer workers than wanted
+    SCALING_DOWN = "ScalingDown"  # more workers than wanted
+    STEADY = "Steady"  # nothing to start or stop
+    WORKERS_BUSY = "WorkersBusy"  # draining workers still run tasks
+    CRASH_LOOP = "CrashLoop"  # workers die soon after they start; starts are backed off
+    START_FAILED = "StartFailed"  # a worker could not be started at all
+    BACKEND_OK = "BackendOK"  # the backend answered the last call
+    BACKEND_ERROR = "BackendError"  # the backend refused or did not answer
+    SCALED_TO_ZERO = "ScaledToZero"  # no worker is wanted
+    POOL_SUSPENDED = "PoolSuspended"  # spec.suspend: no worker is wanted until it is lifted
+
+
+class EventReason(StrEnum):
+    """Reasons of Events on our objects (core/v1 Event.reason)."""
+
+    ACCEPTED = "Accepted"
+    REFUSED = "Refused"
+    PLANNED = "Planned"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    EXPIRED = "Expired"
+    SCALED = "Scaled"
+    WORKER_STARTED = "WorkerStarted"
+    WORKER_STOPPED = "WorkerStopped"
+    WORKER_FAILED = "WorkerFailed"
+
+
+class JobPhase(StrEnum):
+    """ScanJob.status.phase; the last three are terminal."""
+
+    PENDING = "Pending"
+    PLANNING = "Planning"
+    RUNNING = "Running"
+    AGGREGATING = "Aggregating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing will change any more except deletion."""
+        return self in (JobPhase.SUCCEEDED, JobPhase.FAILED, JobPhase.CANCELLED)
+
+
+class Verdict(StrEnum):
+    """ScanJob.status.verdict: the findings measured against spec.scan.failOn.
+
+    `Incomplete` exists because a gate must not pass while a tool did not look: no finding was at or
+    over failOn, and yet some task has no answer.
+    """
+
+    PENDING = "Pending"
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCOMPLETE = "Incomplete"
+
+
+class FailureClass(StrEnum):
+    """Why an attempt ended without an answer; only `tool` is charged to spec.maxAttempts."""
+
+    TOOL = "tool"  # the tool or command itself failed, timed out or broke a limit
+    WORKER_LOST = "worker-lost"  # the worker stopped renewing or its process is gone
+    DISRUPTED = "disrupted"  # the worker handed the lease back (drain, shutdown, eviction)
+
+
+class Level(StrEnum):
+    """Severity of a finding, in SARIF's words, weakest first."""
+
+    NONE = "none"
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        """0 for none up to 3 for error."""
+        return list(Level).index(self)
+
+
+GROUP = "mahavishnu.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+LABEL_POOL = f"{GROUP}/pool"
+LABEL_WORKER = f"{GROUP}/worker"
+LABEL_CREATED_BY = f"{GROUP}/created-by"

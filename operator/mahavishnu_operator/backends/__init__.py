@@ -1,0 +1,1 @@
+"""Who starts the workers: one module a backend, behind one protocol."""

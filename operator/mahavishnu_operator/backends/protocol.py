@@ -1,0 +1,78 @@
+"""What a backend must do for the pool reconciler, and nothing more.
+
+A backend starts and stops workers and says which there are. It decides nothing: how many, and which one
+goes, is `control.pools.decide`. What must stay true: `observe` tells what is there now, not what was
+asked for; `start` with a name that exists already is no error; a worker's name is never used twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.support.errors import MahavishnuError
+
+
+class BackendError(MahavishnuError):
+    """The backend could not do it: message and hint say what a person can change."""
+
+    reason = "BackendError"
+
+
+class WorkerPhase(StrEnum):
+    """A worker as its backend sees it; only RUNNING can count as capacity."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"  # ended by itself, or could not start
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedWorker:
+    """One worker that exists. `revision` is the pool template's digest it was started from."""
+
+    name: str
+    phase: WorkerPhase
+    revision: str = ""
+    started_at: float = 0.0  # seconds since the Unix epoch
+    message: str = ""  # why it failed, in the backend's words
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTemplate:
+    """All that a backend needs to start a worker of a pool."""
+
+    key: Key
+    uid: str
+    slots: int
+    revision: str
+    spec: dict[str, Any] = field(default_factory=dict)  # WorkerPool.spec as stored
+
+
+class Backend(Protocol):
+    """Methods raise BackendError. All are idempotent."""
+
+    name: str
+
+    async def observe(self, pool: Key) -> list[ObservedWorker]:
+        """The workers of a pool that exist, failed ones too until `remove`."""
+        ...
+
+    async def start(self, template: PoolTemplate, worker: str) -> None:
+        """Start one worker under that name."""
+        ...
+
+    async def stop(self, pool: Key, worker: str, *, grace_seconds: float) -> None:
+        """Ask a worker to finish and leave; kill what is left of it after the grace."""
+        ...
+
+    async def remove(self, pool: Key, worker: str) -> None:
+        """Forget a failed worker and clean up after it."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every worker this process started (it cannot outlive us), or leave those that can."""
+        ...

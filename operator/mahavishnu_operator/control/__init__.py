@@ -1,0 +1,1 @@
+"""Reconcilers: pure decisions on frozen dataclasses, and the thin shells that carry them out."""

@@ -1,0 +1,1 @@
+"""The queue, the leases and the HTTP service that workers call."""

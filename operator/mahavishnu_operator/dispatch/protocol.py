@@ -1,0 +1,114 @@
+"""What control may ask of the dispatcher: the seam between reconcilers and the engine.
+
+Control never touches the queue, leases or the store behind the dispatcher's back. All methods are
+idempotent, so a reconciler that died half-way simply runs again. What must stay true: when a method
+returns, what it did is durable; `progress` is derived from tasks, never counted beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mahavishnu_operator.api.wire import TaskResult
+from mahavishnu_operator.store.records import JobRecord, JobState, TaskRecord
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How a job's tasks stand now. total = queued + running + succeeded + failed + cancelled."""
+
+    state: JobState
+    total: int = 0
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0  # attempts beyond the first of each task
+    started: bool = False  # some task was granted at least once
+
+    @property
+    def done(self) -> bool:
+        """Every task is terminal."""
+        return self.total > 0 and self.queued == 0 and self.running == 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A registered worker as the dispatcher sees it."""
+
+    name: str
+    slots: int
+    held: int  # leases it holds now
+    draining: bool
+    registered_at: float  # seconds since the Unix epoch
+    idle_since: float | None  # None while it holds a lease
+    tasks_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLoad:
+    """A pool's queue and workers. Totals count since the dispatcher started."""
+
+    queued: int = 0
+    running: int = 0
+    completed_total: int = 0
+    failed_total: int = 0
+    idle_since: float | None = None  # seconds since the Unix epoch; None while there is work
+    workers: tuple[WorkerView, ...] = field(default=())
+
+
+class Dispatch(Protocol):
+    """Keys of pools are `namespace/name`."""
+
+    epoch: int
+
+    def on_job_changed(self, callback: Callable[[str], None]) -> None:
+        """Call back with a job's uid after any of its tasks changed state (many changes may be one call)."""
+        ...
+
+    def on_pool_changed(self, callback: Callable[[str], None]) -> None:
+        """Call back with a pool's key after its load or workers changed."""
+        ...
+
+    async def submit(self, job: JobRecord, tasks: Sequence[TaskRecord]) -> None:
+        """Make the job if new, add its new tasks, queue them."""
+        ...
+
+    async def set_job_state(self, uid: str, state: JobState) -> None:
+        """Suspend, resume, cancel (running tasks are told to stop) or close a job."""
+        ...
+
+    def progress(self, uid: str) -> JobProgress | None:
+        """None: the dispatcher does not know the job (never submitted, or closed before this start)."""
+        ...
+
+    async def result(self, uid: str, task: str) -> TaskResult | None:
+        """The result of one task that counts."""
+        ...
+
+    async def results(self, uid: str) -> list[tuple[str, TaskResult]]:
+        """All results of a job so far as (task id, result), in order of seq."""
+        ...
+
+    async def forget(self, uids: Sequence[str]) -> None:
+        """Drop jobs and everything of them; running tasks are told to stop."""
+        ...
+
+    def load(self, pool: str) -> PoolLoad:
+        """The pool's queue and workers; zeros for a pool never heard of."""
+        ...
+
+    async def issue_token(self, *, pool: str, worker: str) -> str:
+        """A new secret for one worker; its digest is stored."""
+        ...
+
+    async def begin_drain(self, *, pool: str, worker: str) -> bool:
+        """Lease this worker nothing more; True when it holds nothing (it may be stopped now)."""
+        ...
+
+    async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:
+        """Its process is known to be dead: its attempts end now (class worker-lost), its token too."""
+        ...

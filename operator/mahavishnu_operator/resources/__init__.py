@@ -1,0 +1,1 @@
+"""Reading, writing and watching WorkerPools and ScanJobs, on Kubernetes or in one process."""

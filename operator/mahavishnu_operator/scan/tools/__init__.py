@@ -1,0 +1,1 @@
+"""One module a tool; `registry.TOOLS` names them all."""

@@ -1,0 +1,64 @@
+"""What one tool module must say about its tool: pure, no processes (the worker's runner starts them).
+
+The pressure: exit codes lie (facts measured for eleven tools: 1 can mean findings or a failed start, 0
+can mean a file was not understood), so each tool names its own table and its parser decides the
+outcome from exit code and output together. What must stay true: `command` ends options before file
+names (`--`, and names start with `./`), so that no file name can become an option; nothing is written
+outside `scratch`; `parse` never raises on hostile output: it answers outcome crashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mahavishnu_operator.scan.model import ToolReport
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Measured on two cores (seconds): start-up, and each file's share. Peak memory in MiB for about 500 files."""
+
+    startup_seconds: float
+    per_file_seconds: float
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What the process left: exit code (negative: that signal), stdout, stderr, and whether a limit cut it."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+
+class Tool(Protocol):
+    """A scanner. `whole_program`: its answer depends on all files at once, so it is never split."""
+
+    name: str
+    whole_program: bool
+    cost: Cost
+
+    def selects(self, path: str) -> bool:
+        """Whether this tool looks at such a file (by name alone)."""
+        ...
+
+    def version_command(self) -> tuple[str, ...]:
+        """Argv that prints the version."""
+        ...
+
+    def parse_version(self, stdout: bytes) -> str:
+        """The bare version in that output, '' when there is none."""
+        ...
+
+    def command(self, files: Sequence[str], *, scratch: Path) -> tuple[str, ...]:
+        """Argv for a run with the scanned root as working directory; files are relative paths."""
+        ...
+
+    def parse(self, output: ToolOutput, *, files: Sequence[str], root: Path, version: str) -> ToolReport:
+        """The answer. Reads source lines under root only for fingerprints."""
+        ...

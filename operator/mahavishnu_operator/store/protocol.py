@@ -1,0 +1,154 @@
+"""The store's protocol (docs/adr/0003): SQLite when one process owns it, PostgreSQL when two replicas do.
+
+The pressure: a result that was acknowledged and is lost, or counted twice, is the one defect nobody
+forgives. So a write returns when it is on disk and not before (writes of many callers share one commit), and every
+write names the epoch of the dispatcher that makes it: a dispatcher that was replaced while it slept
+changes nothing.
+
+What must stay true: a task has at most one result; a grant exists before its worker hears of it; every
+method is one transaction; StaleEpoch means that nothing was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .records import (
+    AttemptEnd,
+    GrantRecord,
+    JobRecord,
+    JobState,
+    MemoryKey,
+    OutputPiece,
+    Recorded,
+    ReportRecord,
+    ResultRecord,
+    TaskKey,
+    TaskRecord,
+    TokenRecord,
+)
+
+
+class StaleEpoch(MahavishnuError):
+    """Another dispatcher has taken over since: stop, write nothing."""
+
+    reason = "StaleEpoch"
+
+
+class StoreFull(MahavishnuError):
+    """The disk under the store is full: nothing was written, the same call may work later."""
+
+    reason = "StoreFull"
+
+
+class Store(Protocol):
+    """All methods may raise StaleEpoch (where they take `epoch`) and StoreFull."""
+
+    async def take_epoch(self, holder: str) -> int:
+        """Become the writer: the highest epoch so far plus one, durable. Lower epochs are refused from now on."""
+        ...
+
+    # jobs and tasks
+    async def add_job(self, epoch: int, job: JobRecord, tasks: Sequence[TaskRecord]) -> None:
+        """Create the job if it is new and add those of its tasks that are new, in one transaction."""
+        ...
+
+    async def set_job_state(self, epoch: int, uid: str, state: JobState) -> None:
+        """Change a job's state; CANCELLED also turns its queued tasks to cancelled. Unknown uid: no change."""
+        ...
+
+    async def open_jobs(self) -> list[JobRecord]:
+        """Jobs that are not CLOSED, for rebuilding the queue."""
+        ...
+
+    async def tasks(self, uid: str) -> list[TaskRecord]:
+        """All tasks of a job in order of seq."""
+        ...
+
+    async def open_grants(self) -> list[GrantRecord]:
+        """The latest grant of every leased task, of any epoch."""
+        ...
+
+    # the life of an attempt
+    async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
+        """Write grants and mark their tasks leased, attempts + 1."""
+        ...
+
+    async def end_attempts(self, epoch: int, ends: Sequence[AttemptEnd]) -> None:
+        """Close attempts that brought no result; their tasks are queued again (`requeue`) or failed, with a result row."""
+        ...
+
+    async def record_results(self, epoch: int, results: Sequence[ResultRecord]) -> list[Recorded]:
+        """One answer for each result, in order. Only the task's latest attempt, still open, is recorded."""
+        ...
+
+    async def result(self, key: TaskKey) -> ResultRecord | None:
+        """The result that counts, if there is one."""
+        ...
+
+    async def results(self, uid: str, *, after_seq: int = -1, limit: int = 1000) -> list[tuple[int, ResultRecord]]:
+        """Results of a job as (seq, result), by seq, a page at a time."""
+        ...
+
+    async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
+        """Keep running output; a piece that is there already (same offset) is ignored."""
+        ...
+
+    async def output(self, key: TaskKey, *, attempt: int | None = None, stream: str = "stdout", offset: int = 0, limit: int = 65536) -> bytes:
+        """Bytes of an attempt's output (the latest attempt by default) from offset."""
+        ...
+
+    # blobs and reports
+    async def put_blob(self, data: bytes) -> str:
+        """Store bytes under their SHA-256 and answer it; the same bytes again cost nothing."""
+        ...
+
+    async def blob(self, sha256: str) -> bytes | None:
+        """The bytes, or None; the digest is checked on reading."""
+        ...
+
+    async def put_report(self, epoch: int, report: ReportRecord) -> None:
+        """Store or replace the report of a job; its blob must exist."""
+        ...
+
+    async def report(self, uid: str) -> ReportRecord | None:
+        """The report of a job, if stored."""
+        ...
+
+    # memory
+    async def remember(self, epoch: int, keys: Sequence[MemoryKey], *, at: float) -> None:
+        """Mark content as known good at that time."""
+        ...
+
+    async def recall(self, keys: Sequence[MemoryKey], *, since: float) -> set[MemoryKey]:
+        """Those of the keys that were marked good at or after `since`."""
+        ...
+
+    # workers' tokens
+    async def put_token(self, token: TokenRecord) -> None:
+        """Let a worker in."""
+        ...
+
+    async def find_token(self, token_sha256: str) -> TokenRecord | None:
+        """Whose token it is, or None."""
+        ...
+
+    async def drop_tokens(self, *, pool: str, worker: str | None = None) -> None:
+        """Let a worker, or all of a pool, in no more."""
+        ...
+
+    # housekeeping
+    async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
+        """Delete everything of these jobs; blobs nobody names any more go too."""
+        ...
+
+    async def known_jobs(self) -> list[tuple[str, float]]:
+        """Every job's uid and the time it was added, for retention."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and release files and connections."""
+        ...
