@@ -107,12 +107,18 @@ class Scan(ApiModel):
     """Tools x files."""
 
     tools: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(description="Names of tools.")
-    include: Annotated[list[Glob], Field(max_length=64)] = Field(default_factory=list, description="Globs of files to scan; empty: all.")
-    exclude: Annotated[list[Glob], Field(max_length=64)] = Field(default_factory=list, description="Globs of files to leave out.")
+    include: Annotated[list[Glob], Field(max_length=64)] = Field(
+        default_factory=list, description="Globs of files to scan; empty: all."
+    )
+    exclude: Annotated[list[Glob], Field(max_length=64)] = Field(
+        default_factory=list, description="Globs of files to leave out."
+    )
     changed_since: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
     incremental: Incremental | None = None
     chunking: Chunking = Field(default_factory=Chunking)
-    fail_on: Level = Field(Level.ERROR, description="Least level of a finding that makes the verdict Failed; none: never.")
+    fail_on: Level = Field(
+        Level.ERROR, description="Least level of a finding that makes the verdict Failed; none: never."
+    )
 
 
 Argv = Annotated[list[Annotated[StrictStr, Field(max_length=1024)]], Field(min_length=1, max_length=256)]
@@ -156,10 +162,16 @@ class ScanJobSpec(ApiModel):
     tasks: Annotated[list[Task], Field(min_length=1, max_length=500)] | None = Field(None, description="Single tasks.")
     timeout_seconds: Seconds = Field(3600, description="Seconds for the whole job, from creation.")
     task_timeout_seconds: Seconds = Field(600, description="Seconds of wall clock for one attempt.")
-    queue_timeout_seconds: Seconds | None = Field(None, description="Seconds until a worker must have taken the first task.")
-    max_attempts: Annotated[StrictInt, Field(ge=1, le=10)] = Field(2, description="Attempts a task whose tool fails gets.")
+    queue_timeout_seconds: Seconds | None = Field(
+        None, description="Seconds until a worker must have taken the first task."
+    )
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=10)] = Field(
+        2, description="Attempts a task whose tool fails gets."
+    )
     priority: Priority = Field(0, description="Higher runs first within a pool.")
-    parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = Field(None, description="Most tasks at the same time.")
+    parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Most tasks at the same time."
+    )
     suspend: Bool = Field(False, description="Lease nothing new while set.")
     cancel: Bool = Field(False, description="Stop, and keep what is done; cannot be taken back.")
     ttl_seconds_after_finished: Annotated[StrictInt, Field(ge=0, le=31_536_000)] | None = Field(
@@ -168,7 +180,7 @@ class ScanJobSpec(ApiModel):
 
 
 class TaskCounts(ApiModel):
-    """How many tasks stand where; the first six add up: total = queued + running + succeeded + failed + cached + cancelled."""
+    """Tasks by state. Without `retried` they add up: total = queued + running + succeeded + failed + cached + cancelled."""
 
     total: Count = 0
     queued: Count = 0

@@ -83,7 +83,7 @@ class Recycle(ApiModel):
 class LocalProcess(ApiModel):
     """Settings of backend local-process."""
 
-    memory_limit_mib: Annotated[StrictInt, Field(alias="memoryLimitMiB", ge=16, le=1_048_576)] | None = Field(
+    memory_limit_mib: Annotated[StrictInt, Field(ge=16, le=1_048_576)] | None = Field(
         None, alias="memoryLimitMiB", description="Resident memory in MiB above which a task is killed."
     )
     output_limit_bytes: Annotated[StrictInt, Field(ge=1024, le=1_073_741_824)] = Field(
@@ -130,20 +130,25 @@ class WorkerPoolSpec(ApiModel):
         1, description="Tasks one worker runs at the same time."
     )
     isolation: Isolation = Field(Isolation.SHARED, description="Warm workers, or a fresh Pod a task.")
-    autoscaling: Autoscaling = Field(default_factory=Autoscaling, description="When the number of workers follows the queue.")
+    autoscaling: Autoscaling = Field(
+        default_factory=Autoscaling, description="When the number of workers follows the queue."
+    )
     drain: Drain = Field(default_factory=Drain, description="How a worker is stopped.")
     recycle: Recycle | None = Field(None, description="When an idle worker is replaced.")
     retire_workers: Annotated[list[Name], Field(max_length=64)] = Field(
         default_factory=list, description="Workers to drain and not to replace."
     )
-    allowed_commands: Annotated[list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=64)] = Field(
+    allowed_commands: Annotated[
+        list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=64)
+    ] = Field(
         default_factory=list,
-        description="Names that argv[0] of a command task may have; `any` allows all. Empty: echo, false, sleep, true and the known scanners.",
+        description="Names that argv[0] of a command task may have; `any` allows all. "
+        "Empty: echo, false, sleep, true and the known scanners.",
     )
     allowed_namespaces: Annotated[list[Name], Field(max_length=64)] = Field(
         default_factory=list, description="Namespaces whose ScanJobs may use the pool; empty: its own alone."
     )
-    kubernetes: "KubernetesTemplate | None" = Field(None, description="The Pod of backend kubernetes.")
+    kubernetes: KubernetesTemplate | None = Field(None, description="The Pod of backend kubernetes.")
     local_process: LocalProcess | None = Field(None, description="Settings of backend local-process.")
     session_buddy: SessionBuddy | None = Field(None, description="Settings of backend session-buddy.")
     memory: PoolMemory | None = Field(None, description="What is remembered of earlier work.")

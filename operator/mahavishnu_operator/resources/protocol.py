@@ -109,7 +109,9 @@ class Resources(Protocol):
         """JSON merge patch of everything but status; with metadata.resourceVersion in it, guarded."""
         ...
 
-    async def apply(self, kind: Kind, obj: Obj, *, field_manager: str, force: bool = False, dry_run: bool = False) -> Obj:
+    async def apply(
+        self, kind: Kind, obj: Obj, *, field_manager: str, force: bool = False, dry_run: bool = False
+    ) -> Obj:
         """Server-side apply: create or update, strict."""
         ...
 

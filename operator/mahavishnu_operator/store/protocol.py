@@ -78,7 +78,7 @@ class Store(Protocol):
         ...
 
     async def end_attempts(self, epoch: int, ends: Sequence[AttemptEnd]) -> None:
-        """Close attempts that brought no result; their tasks are queued again (`requeue`) or failed, with a result row."""
+        """Close attempts without a result; their tasks are queued again (`requeue`) or failed with a result row."""
         ...
 
     async def record_results(self, epoch: int, results: Sequence[ResultRecord]) -> list[Recorded]:
@@ -97,7 +97,15 @@ class Store(Protocol):
         """Keep running output; a piece that is there already (same offset) is ignored."""
         ...
 
-    async def output(self, key: TaskKey, *, attempt: int | None = None, stream: str = "stdout", offset: int = 0, limit: int = 65536) -> bytes:
+    async def output(
+        self,
+        key: TaskKey,
+        *,
+        attempt: int | None = None,
+        stream: str = "stdout",
+        offset: int = 0,
+        limit: int = 65536,
+    ) -> bytes:
         """Bytes of an attempt's output (the latest attempt by default) from offset."""
         ...
 

@@ -142,7 +142,7 @@ class ReportRecord:
 
     job: str
     sha256: str
-    bytes: int
+    size_bytes: int
     truncated: bool
     summary: bytes  # JSON: counts and verdict
     stored_at: float
