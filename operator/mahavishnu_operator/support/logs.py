@@ -1,8 +1,8 @@
 """Structured logs: one line an event, on stderr, for people on a terminal and as JSON elsewhere.
 
 The pressure: tool output, file names and prompts end up in log fields, and a terminal obeys what it is
-sent. What must stay true: stdout is never used (it belongs to reports and pipes); values are escaped by
-the renderers; a secret is never a field: keys that look like one are replaced before rendering.
+sent. What must stay true: stdout is never used (it belongs to reports and pipes); control characters in
+values are escaped; a secret is never a field: keys that look like one are replaced before rendering.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     for name in event:
         if name != "event" and any(word in name.lower() for word in _SECRET_WORDS):
             event[name] = HIDDEN
+    return event
+
+
+def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    r"""Write control characters as \xNN, so that a logged file name cannot move the cursor or forge a line."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return event
 
 
@@ -63,7 +71,7 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info if as_json else _keep,
+            *([structlog.processors.format_exc_info] if as_json else [escape_controls]),
             renderer,
         ],
     )
@@ -72,8 +80,3 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-
-
-def _keep(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Leave exc_info to the console renderer, which draws it better."""
-    return event
