@@ -2,21 +2,90 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A second Python for the unit tests, where one is installed (a pyenv shim that leads nowhere is none).
+PYTHON_313 := $(firstword $(foreach p,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),\
+	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+JOBS ?= 4
+PYTEST := $(BIN)/python -m pytest
+PIP_FLAGS := --quiet --disable-pip-version-check
 
 .PHONY: help
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-$(STAMP): requirements/dev.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(VENV)/.installed $(VENV)-3.13/.installed: requirements/dev.lock pyproject.toml
+	$(if $(findstring 3.13,$@),$(PYTHON_313),$(PYTHON)) -m venv $(@D)
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.lock
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation -e .
 	touch $@
 
 .PHONY: install
 install: $(STAMP) ## make .venv from the pinned and hashed locks
+
+.PHONY: packages
+packages: ## install the Debian packages that the tests need (as root; otherwise print the command)
+	scripts/ensure-packages
+
+.PHONY: demo
+demo: $(STAMP) ## scan this repository with local workers and show the report
+	$(BIN)/python -m benchmarks.demo
+
+.PHONY: check
+check: $(STAMP) ## format, lint, types, layers, generated files, module length, locks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m mahavishnu_operator.api.crd --check crds
+	$(BIN)/python -m mahavishnu_operator.api.docs --check docs/reference
+	$(BIN)/python -m mahavishnu_operator.support.metrics --check docs/reference/metrics.md
+	$(BIN)/python scripts/check_tree.py
+
+.PHONY: cluster-binaries
+cluster-binaries: $(STAMP)
+	$(BIN)/python -m tests.cluster.build
+
+.PHONY: test
+test: $(STAMP) packages cluster-binaries ## all tests but the long ones; unit tests on Python 3.13 too
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not long' tests
+	$(if $(PYTHON_313),$(MAKE) test-313,@echo "Python 3.13 is not installed: unit tests ran on $$($(BIN)/python -V) alone")
+
+.PHONY: test-unit
+test-unit: $(STAMP) ## unit tests alone: no network, seconds
+	$(PYTEST) -n $(JOBS) tests/unit
+
+.PHONY: test-313
+test-313: $(VENV)-3.13/.installed
+	$(VENV)-3.13/bin/python -m pytest -n $(JOBS) -p no:cacheprovider tests/unit
+
+.PHONY: test-long
+test-long: $(STAMP) packages cluster-binaries ## the long tests
+	$(PYTEST) -m long tests
+
+.PHONY: bench
+bench: $(VENV)/.bench-installed ## latency and throughput next to dask.distributed, as JSON lines
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.bench-installed: $(STAMP) requirements/bench.lock
+	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.lock
+	touch $@
+
+.PHONY: crds
+crds: $(STAMP) ## write crds/ and docs/reference/ from the models
+	$(BIN)/python -m mahavishnu_operator.api.crd --write crds
+	$(BIN)/python -m mahavishnu_operator.api.docs --write docs/reference
+	$(BIN)/python -m mahavishnu_operator.support.metrics --write docs/reference/metrics.md
+
+.PHONY: lock
+lock: $(STAMP) ## pin and hash the requirements anew
+	scripts/lock
+
+.PHONY: clean
+clean: ## remove virtual environments and build output
+	rm -rf $(VENV) $(VENV)-3.13 build dist

@@ -1,0 +1,66 @@
+"""The command `mahavishnu` (and `kubectl mahavishnu`): the commands, and how errors end them.
+
+The pressure: `--help` and shell completion must answer at once, while a scan needs half the program; so
+command modules declare their options with light imports and fetch the heavy ones when they run (a test
+holds that). What must stay true: an error that we raised on purpose is one or two lines on stderr and an
+exit code of `exits.ExitCode`; anything else keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mahavishnu_operator import __version__
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from . import logs, objects, operator, scan, up, worker
+from .exits import ExitCode, exit_code_of
+
+app = typer.Typer(
+    name="mahavishnu",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mahavishnu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Worker pools for code scanners: one manifest, with or without a cluster."""
+
+
+for command in (
+    scan.scan,
+    up.up,
+    objects.apply,
+    objects.get,
+    objects.describe,
+    objects.delete,
+    logs.logs,
+    operator.operator,
+    worker.worker,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """The entry point of both console scripts."""
+    try:
+        app()
+    except MahavishnuError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(exit_code_of(error))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)

@@ -1,0 +1,114 @@
+"""Reading manifests: files, folders or standard input, YAML or JSON, many documents each.
+
+Bad input is refused before anything is sent, with the file, the document's number and the reason, so
+that a folder is applied wholly or not at all as far as we can know beforehand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mahavishnu_operator.api.reasons import API_VERSION
+from mahavishnu_operator.resources.protocol import KINDS, Kind, Obj
+from mahavishnu_operator.support.errors import InvalidInput
+
+MAX_BYTES = 1024 * 1024  # a manifest over this is a mistake: objects themselves end at 256 KiB
+MAX_NODES = 100_000  # YAML aliases can unfold to any size: count what they unfold to
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object as written, and where it was written."""
+
+    origin: str
+    kind: Kind
+    obj: Obj
+
+
+def read_manifests(source: str, *, namespace: str) -> list[Manifest]:
+    """All objects in a file, a folder (not its subfolders) or `-`; those without a namespace get this one."""
+    found = [_to_manifest(origin, doc, namespace) for origin, doc in _documents(source)]
+    if not found:
+        raise InvalidInput(f"{source} holds no object", hint="a manifest starts with apiVersion and kind")
+    return found
+
+
+def find_kind(word: str) -> Kind:
+    """The kind that a person means by its kind, plural, singular or short name, in any case."""
+    for kind in KINDS:
+        if word.lower() in (kind.kind.lower(), kind.plural, kind.singular, kind.short):
+            return kind
+    known = ", ".join(f"{k.plural} ({k.short})" for k in KINDS)
+    raise InvalidInput(f"there is no kind {word!r}", hint=f"known: {known}")
+
+
+def _documents(source: str) -> Iterator[tuple[str, object]]:
+    for name, text in _texts(source):
+        try:
+            for number, doc in enumerate(yaml.load_all(text, Loader=_loader()), start=1):
+                if doc is not None:
+                    _refuse_bombs(f"{name}, document {number}", doc)
+                    yield f"{name}, document {number}", doc
+        except (yaml.YAMLError, RecursionError) as error:
+            raise InvalidInput(f"{name} is not readable as YAML: {error}") from None
+
+
+def _refuse_bombs(origin: str, doc: object) -> None:
+    count, left = 0, [doc]
+    while left:
+        node = left.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise InvalidInput(f"{origin}: over {MAX_NODES} values once its aliases are unfolded")
+        if isinstance(node, dict):
+            left.extend(node.values())
+        elif isinstance(node, list):
+            left.extend(node)
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _texts(source: str) -> Iterator[tuple[str, str]]:
+    if source == "-":
+        yield "standard input", _decode("standard input", sys.stdin.buffer.read(MAX_BYTES + 1))
+        return
+    path = Path(source)
+    files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
+    for file in files:
+        try:
+            with file.open("rb") as handle:
+                data = handle.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise InvalidInput(f"cannot read {file}: {error.strerror}") from None
+        yield str(file), _decode(str(file), data)
+
+
+def _decode(name: str, data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(
+            f"{name} is over {MAX_BYTES} bytes", hint="larger inputs go by reference, not into a manifest"
+        )
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _to_manifest(origin: str, doc: object, namespace: str) -> Manifest:
+    if not isinstance(doc, dict) or not isinstance(doc.get("metadata", {}), dict):
+        raise InvalidInput(f"{origin}: not an object with apiVersion, kind and metadata")
+    version, word = doc.get("apiVersion"), doc.get("kind")
+    kind = next((k for k in KINDS if k.kind == word), None)
+    if version != API_VERSION or kind is None:
+        known = " or ".join(k.kind for k in KINDS)
+        raise InvalidInput(f"{origin}: {version} {word} is not known here", hint=f"expected {API_VERSION} {known}")
+    metadata = {"namespace": namespace, **doc.get("metadata", {})}
+    return Manifest(origin, kind, {**doc, "metadata": metadata})

@@ -1,0 +1,68 @@
+"""Settings from the environment (MAHAVISHNU_*) and one YAML file; flags of a command win over both.
+
+The file is $MAHAVISHNU_CONFIG, or config.yaml in the user's configuration folder
+($XDG_CONFIG_HOME/mahavishnu, by default ~/.config/mahavishnu). An unknown key in it is an error: a
+misspelt setting that is ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from mahavishnu_operator.support.errors import InvalidInput
+
+DEFAULT_URL = "http://127.0.0.1:8680"
+
+
+def config_file() -> Path:
+    """Where the YAML file is looked for; it need not exist."""
+    if explicit := os.environ.get("MAHAVISHNU_CONFIG"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "mahavishnu" / "config.yaml"
+
+
+def default_data_dir() -> Path:
+    """Where `mahavishnu up` keeps its state: $XDG_STATE_HOME/mahavishnu, by default ~/.local/state/mahavishnu."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "mahavishnu"
+
+
+class Settings(BaseSettings):
+    """All settings; each field is also MAHAVISHNU_<NAME> in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="MAHAVISHNU_", extra="forbid", frozen=True)
+
+    url: str = Field(DEFAULT_URL, description="Server that the client commands talk to.")
+    token: str = Field("", description="Bearer token for that server, where it wants one.", repr=False)
+    data_dir: Path = Field(default_factory=default_data_dir, description="Where `up` keeps its state.")
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    workers: int = Field(0, ge=0, le=256, description="Workers of a local scan; 0: one a processor.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the file; a .env in the working folder is never read."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+
+
+def load_settings() -> Settings:
+    """The settings in force. InvalidInput names every setting that cannot be used and where it came from."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidInput(
+            f"the settings cannot be used: {problems}",
+            hint=f"correct the MAHAVISHNU_* variable or the file {config_file()}",
+        ) from None
