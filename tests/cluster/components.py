@@ -1,0 +1,167 @@
+"""The command lines of the control plane's components: one function each, from one description of the cluster.
+
+They are those of a production cluster wherever a client could tell the difference; each deviation says why it is there.
+All listen on loopback alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .pki import KeyPair
+
+HOST = "127.0.0.1"
+SERVICE_CIDR = "10.96.0.0/16"
+SERVICE_IP = "10.96.0.1"
+POD_CIDR = "10.244.0.0/16"
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+# The one certificate name that may vouch for users by request headers. Nobody here has it: the flags are there because
+# the controllers fill their logs with errors where the API server publishes no such authority.
+FRONT_PROXY = "front-proxy"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One server: its binary's name, its flags, and how it says that it is ready.
+
+    That is: on its HTTPS port `ready_path` answers 200 with `ready_text` somewhere in the body.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    port: int
+    ready_path: str
+    ready_text: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of one cluster is.
+
+    Attributes:
+        etcd_data: etcd's data folder, made by etcd.
+        authority: signs everybody's certificates, and those that the cluster itself hands out.
+        serving: the certificate that every server shows, and etcd's members each other.
+        etcd_client: as whom the API server speaks to etcd.
+        token_key: the private key that signs service-account tokens.
+        kubeconfigs: those of CONTROLLERS, by name.
+        fsync: whether etcd waits for the disk.
+
+    """
+
+    etcd_data: Path
+    authority: KeyPair
+    serving: KeyPair
+    etcd_client: KeyPair
+    token_key: Path
+    kubeconfigs: Mapping[str, Path]
+    etcd_port: int
+    etcd_peer_port: int
+    api_server_port: int
+    controller_manager_port: int
+    scheduler_port: int
+    fsync: bool
+
+
+def control_plane(layout: Layout) -> tuple[Component, ...]:
+    """The components, each after those that it needs."""
+    return _etcd(layout), _api_server(layout), _controller_manager(layout), _scheduler(layout)
+
+
+def _etcd(layout: Layout) -> Component:
+    client, peer = f"https://{HOST}:{layout.etcd_port}", f"https://{HOST}:{layout.etcd_peer_port}"
+    files = {
+        "cert": layout.serving.certificate,
+        "key": layout.serving.key,
+        "trusted-ca": layout.authority.certificate,
+    }
+    flags = (
+        f"--data-dir={layout.etcd_data}",
+        "--name=test",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=test={peer}",
+        *(f"--{side}{name}-file={file}" for side in ("", "peer-") for name, file in files.items()),
+        "--client-cert-auth",
+        "--peer-client-cert-auth",
+        "--log-level=warn",
+        *(() if layout.fsync else ("--unsafe-no-fsync",)),
+    )
+    return Component("etcd", flags, layout.etcd_port, "/readyz")
+
+
+def _api_server(layout: Layout) -> Component:
+    ca = layout.authority.certificate
+    flags = (
+        f"--bind-address={HOST}",
+        f"--advertise-address={HOST}",
+        f"--secure-port={layout.api_server_port}",
+        # The address that it would publish for the Service `kubernetes` is loopback, which Endpoints may not hold.
+        "--endpoint-reconciler-type=none",
+        f"--etcd-servers=https://{HOST}:{layout.etcd_port}",
+        f"--etcd-cafile={ca}",
+        f"--etcd-certfile={layout.etcd_client.certificate}",
+        f"--etcd-keyfile={layout.etcd_client.key}",
+        f"--client-ca-file={ca}",
+        f"--tls-cert-file={layout.serving.certificate}",
+        f"--tls-private-key-file={layout.serving.key}",
+        f"--service-account-key-file={layout.token_key}",
+        f"--service-account-signing-key-file={layout.token_key}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        f"--requestheader-client-ca-file={ca}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
+        # Without, SIGTERM takes a minute wherever a client watches; with it, watches are ended after two seconds.
+        "--shutdown-send-retry-after=true",
+    )
+    return Component("kube-apiserver", flags, layout.api_server_port, "/readyz")
+
+
+def _controller_manager(layout: Layout) -> Component:
+    name, port = "kube-controller-manager", layout.controller_manager_port
+    flags = (
+        *_controller_flags(layout, name, port),
+        "--use-service-account-credentials",
+        f"--root-ca-file={layout.authority.certificate}",
+        f"--service-account-private-key-file={layout.token_key}",
+        f"--cluster-signing-cert-file={layout.authority.certificate}",
+        f"--cluster-signing-key-file={layout.authority.key}",
+        "--allocate-node-cidrs",
+        f"--cluster-cidr={POD_CIDR}",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+    )
+    # It says that it is well before it has made its controllers, and ends if the API server goes away meanwhile; then it
+    # lists them.
+    return Component(name, flags, port, "/healthz?verbose", ready_text="[+]serviceaccount-controller ok")
+
+
+def _scheduler(layout: Layout) -> Component:
+    name, port = "kube-scheduler", layout.scheduler_port
+    return Component(name, _controller_flags(layout, name, port), port, "/readyz")
+
+
+def _controller_flags(layout: Layout, name: str, port: int) -> tuple[str, ...]:
+    """What the controllers share: where they listen, and who they are to the API server."""
+    kubeconfig = layout.kubeconfigs[name]
+    return (
+        f"--bind-address={HOST}",
+        f"--secure-port={port}",
+        f"--tls-cert-file={layout.serving.certificate}",
+        f"--tls-private-key-file={layout.serving.key}",
+        f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        # There is one of each; an election would make a restarted one wait for the lease of its predecessor.
+        "--leader-elect=false",
+        # The default of 20 requests per second keeps the controllers from starting for five seconds.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    )

@@ -1,0 +1,150 @@
+"""pytest fixtures for tests that need a Kubernetes API: `cluster`, `namespace`, `control_plane`.
+
+`cluster` is, in this order: the cluster that KUBECONFIG_TEST names; kind, where a Docker daemon answers; the control
+plane built from Go modules (controlplane.py), which has no node. MAHAVISHNU_TEST_CLUSTER=kind|built overrules the
+choice between the last two. `control_plane` is always a built one, private to a test module, whose parts it may kill.
+
+With pytest-xdist a cluster is never shared between workers: an operator under test watches all namespaces, so it would
+act on the objects of another worker's tests. All tests with a cluster are put in one group: with `--dist loadgroup`
+they share one worker and one cluster while the other workers run the rest. With any other distribution each worker
+that needs a cluster starts its own (500 MB, 3 s), which is as right and only larger. An existing cluster
+(KUBECONFIG_TEST) is one cluster for all, so it wants `--dist loadgroup` or no xdist.
+
+Binaries are built when tests are collected, not in a fixture: a first build takes longer than a test may.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from .build import CONTROL_PLANE, BuildError, ensure
+from .client import Cluster
+from .controlplane import ControlPlane
+
+FIXTURES = frozenset({"cluster", "control_plane"})
+KIND_CONFIG = Path(__file__).resolve().parents[2] / "kind-config.yaml"
+DOCKER_TIMEOUT = 20.0
+
+Provider = Literal["existing", "kind", "built"]
+
+
+def choose_provider(environ: Mapping[str, str], docker_answers: Callable[[], bool]) -> Provider:
+    """Where the `cluster` fixture comes from. Raises UsageError for a setting that cannot be meant."""
+    if kubeconfig := environ.get("KUBECONFIG_TEST"):
+        if not Path(kubeconfig).is_file():  # kubectl would silently talk to localhost:8080
+            raise pytest.UsageError(f"KUBECONFIG_TEST names {kubeconfig}, which is no file")
+        return "existing"
+    match environ.get("MAHAVISHNU_TEST_CLUSTER", ""):
+        case "kind":
+            return "kind"
+        case "built":
+            return "built"
+        case "":
+            return "kind" if docker_answers() else "built"
+        case other:
+            raise pytest.UsageError(f"MAHAVISHNU_TEST_CLUSTER is {other!r}: set it to kind or built, or not at all")
+
+
+def docker_daemon_answers() -> bool:
+    """Whether there is a Docker client and a daemon that answers it."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        asked = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            timeout=DOCKER_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a cluster: `-m "not cluster"` leaves it out, and xdist's loadgroup keeps it together."""
+    for item in items:
+        if FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.cluster)
+            if config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what the selected tests need, before any test's timeout runs."""
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & FIXTURES
+    if not used or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled():
+            if "control_plane" in used:
+                ensure(CONTROL_PLANE)
+            if "cluster" in used:
+                ensure(_binaries_for(choose_provider(os.environ, docker_daemon_answers)))
+    except BuildError:
+        # Not the business of the tests that need no cluster: the fixture raises the same for those that do.
+        return
+
+
+def _binaries_for(provider: Provider) -> tuple[str, ...]:
+    return {"existing": ("kubectl",), "kind": ("kubectl", "kind"), "built": CONTROL_PLANE}[provider]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster of this test session, as its administrator. Tests leave its components alone."""
+    folder = tmp_path_factory.mktemp("cluster")
+    provider = choose_provider(os.environ, docker_daemon_answers)
+    binaries = ensure(_binaries_for(provider))
+    match provider:
+        case "existing":
+            yield Cluster(Path(os.environ["KUBECONFIG_TEST"]), kubectl_binary=binaries["kubectl"], folder=folder)
+        case "kind":
+            yield from _kind_cluster(folder, binaries)
+        case "built":
+            with ControlPlane(folder, binaries=binaries) as plane:
+                yield plane.cluster
+
+
+def _kind_cluster(folder: Path, binaries: Mapping[str, Path]) -> Iterator[Cluster]:
+    # Imported here: it loads an HTTP client and a Kubernetes client that no other test run needs.
+    from pytest_kind import KindCluster
+
+    # A name of its own: pytest-kind would take over a cluster of the same name, of which we have no kubeconfig.
+    name = f"mahavishnu-{secrets.token_hex(4)}"
+    kind = KindCluster(name, folder / "kubeconfig", kind_path=binaries["kind"], kubectl_path=binaries["kubectl"])
+    try:
+        kind.create(config_file=KIND_CONFIG)
+        yield Cluster(folder / "kubeconfig", kubectl_binary=binaries["kubectl"], folder=folder)
+    finally:
+        kind.delete()
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A running control plane of this test module's own, to stop, kill and start parts of."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane"), binaries=ensure(CONTROL_PLANE)) as plane:
+        yield plane
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh namespace in `cluster` whose default service account is there; deleted afterwards."""
+    name = f"test-{secrets.token_hex(5)}"
+    cluster.kubectl("create", "namespace", name)
+    try:
+        # Until then Pods are refused.
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=30s")
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
