@@ -34,7 +34,7 @@ packages: ## install the Debian packages that the tests need (as root; otherwise
 
 .PHONY: demo
 demo: $(STAMP) ## scan this repository with local workers and show the report
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python scripts/demo.py
 
 .PHONY: check
 check: $(STAMP) ## format, lint, types, layers, generated files, module length, locks
