@@ -29,7 +29,9 @@ class Stream(StrEnum):
 
 def logs(
     job: Annotated[str, typer.Argument(metavar="SCANJOB")],
-    task: Annotated[str | None, typer.Option("--task", "-t", help="One task; without it, all that have output.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="One task; without it, all that have output.")
+    ] = None,
     stream: Annotated[Stream, typer.Option("--stream", help="Which of the two streams.")] = Stream.STDOUT,
     namespace: NamespaceOption = "default",
     server: ServerOption = None,

@@ -18,9 +18,13 @@ DEFAULT_DISPATCH_PORT = 8681
 def up(
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Where the state is kept.  [env: MAHAVISHNU_DATA_DIR]", show_default=False),
+        typer.Option(
+            "--data", metavar="DIR", help="Where the state is kept.  [env: MAHAVISHNU_DATA_DIR]", show_default=False
+        ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the API; 0: any free one.")] = DEFAULT_PORT,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the API; 0: any free one.")
+    ] = DEFAULT_PORT,
     dispatch_port: Annotated[
         int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
     ] = DEFAULT_DISPATCH_PORT,
