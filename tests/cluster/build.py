@@ -97,8 +97,8 @@ def go_environment(folder: Path) -> tuple[str, str]:
     go = shutil.which("go")
     if go is None:
         raise BuildError(
-            f"The test cluster is built from Go modules and there is no `go` on PATH. Install {wanted}, "
-            "or set KUBECONFIG_TEST to the kubeconfig of a cluster to use, or start a Docker daemon (for kind)."
+            f"The tools of the test cluster are built from Go modules and there is no `go` on PATH: install {wanted}, "
+            'or leave out the tests that need a cluster with `-m "not cluster"`.'
         )
     asked = subprocess.run(
         [go, "env", "GOVERSION", "GOOS", "GOARCH"], cwd=folder, capture_output=True, text=True, check=False

@@ -138,8 +138,8 @@ def _controller_manager(layout: Layout) -> Component:
         f"--cluster-cidr={POD_CIDR}",
         f"--service-cluster-ip-range={SERVICE_CIDR}",
     )
-    # It says that it is well before it has made its controllers, and ends if the API server goes away meanwhile; then it
-    # lists them.
+    # It says that it is well before it has made its controllers, and until it has, it ends if the API server goes away.
+    # Once made, they are listed.
     return Component(name, flags, port, "/healthz?verbose", ready_text="[+]serviceaccount-controller ok")
 
 

@@ -44,6 +44,8 @@ def choose_provider(environ: Mapping[str, str], docker_answers: Callable[[], boo
         return "existing"
     match environ.get("MAHAVISHNU_TEST_CLUSTER", ""):
         case "kind":
+            if not docker_answers():
+                raise pytest.UsageError("MAHAVISHNU_TEST_CLUSTER is kind, but no Docker daemon answers: start one")
             return "kind"
         case "built":
             return "built"
@@ -128,6 +130,7 @@ def _kind_cluster(folder: Path, binaries: Mapping[str, Path]) -> Iterator[Cluste
         yield Cluster(folder / "kubeconfig", kubectl_binary=binaries["kubectl"], folder=folder)
     finally:
         kind.delete()
+        shutil.rmtree(kind.path)  # where it would keep downloads, under the current folder
 
 
 @pytest.fixture(scope="module")

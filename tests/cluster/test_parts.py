@@ -127,15 +127,15 @@ def test_an_old_go_is_refused_by_version(tmp_path: Path, monkeypatch: pytest.Mon
         ensure(["etcd"])
 
 
-def test_a_missing_go_is_refused_with_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_go_is_refused_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildError, match=r"Install Go 1\.25 or newer, or set KUBECONFIG_TEST"):
+    with pytest.raises(BuildError, match=r"no `go` on PATH: install Go 1\.25 or newer"):
         ensure(["etcd"])
 
 
 @pytest.mark.parametrize(
     ("setting", "docker", "provider"),
-    [("", True, "kind"), ("", False, "built"), ("built", True, "built"), ("kind", False, "kind")],
+    [("", True, "kind"), ("", False, "built"), ("built", True, "built"), ("kind", True, "kind")],
 )
 def test_kind_is_used_where_docker_answers_unless_told_otherwise(setting: str, docker: bool, provider: str) -> None:
     assert choose_provider({"MAHAVISHNU_TEST_CLUSTER": setting}, lambda: docker) == provider
@@ -148,7 +148,10 @@ def test_an_existing_cluster_goes_before_everything(tmp_path: Path) -> None:
     assert choose_provider(environ, lambda: True) == "existing"
 
 
-@pytest.mark.parametrize("environ", [{"KUBECONFIG_TEST": "/nowhere"}, {"MAHAVISHNU_TEST_CLUSTER": "k3s"}])
+@pytest.mark.parametrize(
+    "environ",
+    [{"KUBECONFIG_TEST": "/nowhere"}, {"MAHAVISHNU_TEST_CLUSTER": "k3s"}, {"MAHAVISHNU_TEST_CLUSTER": "kind"}],
+)
 def test_a_setting_that_cannot_be_meant_is_refused(environ: dict[str, str]) -> None:
     with pytest.raises(pytest.UsageError, match=next(iter(environ.values()))):
         choose_provider(environ, lambda: False)
