@@ -1,0 +1,206 @@
+"""SQLite for an asyncio program: one writer thread, many callers a commit, reads beside it.
+
+The pressure: a write is only done when it is on disk (synchronous=FULL, one fsync a commit), and an fsync
+for each of thousands of writes a second would be the speed limit of everything. So callers hand in
+functions; the writer runs all that are waiting, each in a savepoint of its own, and commits once for
+the group. What must stay true: a caller hears of success only after the commit; an exception undoes that
+caller's work alone; one process writes a file (a lock file says which); the event loop is never blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import Conflict, InvalidInput, MahavishnuError
+
+T = TypeVar("T")
+
+MAX_GROUP = 512  # works in one commit: bounds how long the first of them waits
+BUSY_SECONDS = 5.0
+READERS = 2
+
+
+class DatabaseFull(MahavishnuError):
+    """The disk is full or refused the write: nothing of it was stored."""
+
+    reason = "StoreFull"
+
+
+@dataclass(slots=True)
+class _Work:
+    run: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Database:
+    """One SQLite file. Migrations run forward only, at opening; a file of a newer version is refused."""
+
+    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_fd = _lock(path)
+        self._closed = False
+        self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{path.name}-reader")
+        self._reading = threading.local()
+        self._read_connections: list[sqlite3.Connection] = []
+        try:
+            self._writer = _connect(path)
+            _migrate(self._writer, migrations, path)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+        self._thread = threading.Thread(target=self._write_loop, name=f"{path.name}-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction that is on disk when this returns. Its exceptions are raised here.
+
+        DatabaseFull: the disk refused; Conflict: another process holds the file. In both cases nothing
+        of `work` was stored.
+        """
+        if self._closed:
+            raise MahavishnuError(f"{self._path} is closed", reason="Closed")
+        loop = asyncio.get_running_loop()
+        item = _Work(work, loop, loop.create_future())
+        self._works.put(item)
+        return await item.future  # type: ignore[no-any-return]
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a read-only connection that sees every finished write."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run_read, work)
+
+    async def close(self) -> None:
+        """Finish what was handed in, then release threads, connections and the lock."""
+        if self._closed:
+            return
+        self._closed = True
+        self._works.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in [*self._read_connections, self._writer]:
+            connection.close()
+        os.close(self._lock_fd)
+
+    def _run_read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._reading, "connection", None)
+        if connection is None:
+            connection = _connect(self._path)
+            connection.execute("PRAGMA query_only = ON")
+            self._reading.connection = connection
+            self._read_connections.append(connection)
+        return work(connection)
+
+    def _write_loop(self) -> None:
+        while (first := self._works.get()) is not None:
+            group, last = [first], False
+            while len(group) < MAX_GROUP and not self._works.empty():
+                item = self._works.get()
+                if item is None:
+                    last = True
+                    break
+                group.append(item)
+            self._commit_group(group)
+            if last:
+                return
+
+    def _commit_group(self, group: list[_Work]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for item in group:
+                self._run_in_savepoint(item)
+            self._writer.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 (every caller of the group is told)
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for item in group:
+                item.error = item.error or _in_words(error, self._path)
+        for loop in {item.loop for item in group}:
+            finished = [item for item in group if item.loop is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, finished)
+
+    def _run_in_savepoint(self, item: _Work) -> None:
+        self._writer.execute("SAVEPOINT work")
+        try:
+            item.value = item.run(self._writer)
+        except BaseException as error:
+            if not self._writer.in_transaction:  # a full disk rolls the whole transaction back by itself
+                raise
+            self._writer.execute("ROLLBACK TO work")
+            item.error = _in_words(error, self._path)
+        self._writer.execute("RELEASE work")
+
+
+def _resolve(finished: list[_Work]) -> None:
+    for item in finished:
+        if item.future.done():
+            continue
+        if item.error is not None:
+            item.future.set_exception(item.error)
+        else:
+            item.future.set_result(item.value)
+
+
+def _in_words(error: BaseException, path: Path) -> BaseException:
+    if not isinstance(error, sqlite3.OperationalError):
+        return error
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return DatabaseFull(f"cannot write {path}: {error}", hint="free space on that disk; nothing was stored")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Conflict(f"cannot write {path}: another process holds it", hint="stop the other process")
+    return error
+
+
+def _lock(path: Path) -> int:
+    lock = path.with_name(path.name + ".lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Conflict(
+            f"{path} is in use by process {holder}", hint="stop that process, or use another data folder"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+    )
+    (done,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchone()
+    if done > len(migrations):
+        raise InvalidInput(
+            f"{path} has schema version {done}, this program knows {len(migrations)}",
+            hint="it was written by a newer version: run that one, or use another data folder",
+        )
+    for version, script in enumerate(migrations[done:], start=done + 1):
+        connection.executescript(  # the only interpolated values are our own script and an int
+            f"BEGIN IMMEDIATE;\n{script}\n;INSERT INTO schema_migrations VALUES ({version}, datetime('now'));\nCOMMIT;"  # noqa: S608
+        )
