@@ -1,0 +1,95 @@
+"""Progress of a local scan on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mahavishnu_operator.dispatch.protocol import JobProgress
+
+from .output import printable, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """Told of every change of the job's counts."""
+
+    def show(self, progress: JobProgress) -> None:
+        """Show these counts."""
+        ...
+
+    def interrupted(self) -> None:
+        """Say that the work is being stopped."""
+        ...
+
+
+class PlainProgress:
+    """A line when a quarter more of the tasks has ended: readable in a CI log."""
+
+    def __init__(self) -> None:
+        self._said = -1
+
+    def show(self, progress: JobProgress) -> None:
+        """A line, if there is news worth one."""
+        ended = progress.succeeded + progress.failed + progress.cancelled
+        quarter = 4 * ended // progress.total if progress.total > 1 else 0  # 1: only the plan is known
+        if quarter > self._said:
+            self._said = quarter
+            if progress.total > 1:
+                say(f"{ended} of {progress.total} tasks done, {progress.running} running")
+
+    def interrupted(self) -> None:
+        """A line."""
+        say("stopping: children are being ended; press Ctrl-C again to leave at once")
+
+
+class BarProgress:
+    """A bar that redraws itself."""
+
+    def __init__(self, bar: Bar, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def show(self, progress: JobProgress) -> None:
+        """Move the bar."""
+        ended = progress.succeeded + progress.failed + progress.cancelled
+        planned = progress.total > 1
+        self._bar.update(
+            self._task,
+            total=progress.total if planned else None,
+            completed=ended if planned else 0,
+            description=f"{progress.running} running" if planned else "listing files",
+        )
+
+    def interrupted(self) -> None:
+        """Say so beside the bar."""
+        self._bar.update(self._task, description="stopping (Ctrl-C again: leave at once)")
+
+
+@contextmanager
+def make_progress(root: Path, workers: int) -> Iterator[Progress]:
+    """The progress that fits stderr, closed at the end."""
+    headline = f"scanning {printable(str(root))} with {workers} worker{'s' if workers > 1 else ''}"
+    if not sys.stderr.isatty():
+        say(headline)
+        yield PlainProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    say(headline)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield BarProgress(bar, bar.add_task("starting", total=None))

@@ -1,0 +1,94 @@
+"""scan: one command, no cluster. A pool of local workers in this process's care, one ScanJob, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mahavishnu_operator.api.reasons import Level
+from mahavishnu_operator.support.errors import InvalidInput
+
+from .exits import ExitCode
+
+
+def scan(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder to scan.")],
+    tool: Annotated[
+        list[str] | None,
+        typer.Option("--tool", "-t", metavar="NAME", help="A tool to run (repeat); default: all known."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, max=256, help="Workers; default: one a processor.")
+    ] = None,
+    fail_on: Annotated[
+        Level, typer.Option("--fail-on", help="Least level of a finding that makes the scan fail.")
+    ] = Level.ERROR,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files (repeat).")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files (repeat).")
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF 2.1.0.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary and findings as one JSON object.")] = False,
+    timeout: Annotated[
+        int, typer.Option("--timeout", min=1, metavar="SECONDS", help="Seconds for the whole scan.")
+    ] = 3600,
+) -> None:
+    """Scan a folder with a pool of local workers and show the report.
+
+    Exit codes: 0 passed; 1 findings at or over --fail-on; 2 bad input; 3 incomplete (a tool crashed, timed out or
+    is not installed); 130 interrupted.
+    """
+    from mahavishnu_operator.support.logs import configure_logging
+
+    from .settings import load_settings
+
+    settings = load_settings()
+    configure_logging(level="error" if settings.log_level == "info" else settings.log_level)
+    root, tools = _existing_folder(path), _known_tools(tool or [])
+    if sarif is not None and not sarif.resolve().parent.is_dir():
+        raise InvalidInput(f"cannot write {sarif}: its folder does not exist", hint="make the folder first")
+    from .local_scan import ScanRequest, run_local_scan
+
+    request = ScanRequest(
+        root=root,
+        tools=tools,
+        workers=workers or settings.workers or _processors(),
+        fail_on=fail_on,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        timeout_seconds=timeout,
+        sarif=sarif,
+        as_json=json_,
+    )
+    sys.exit(asyncio.run(run_local_scan(request)) or ExitCode.OK)
+
+
+def _existing_folder(path: Path) -> Path:
+    if not path.exists():
+        raise InvalidInput(f"there is no {path}", hint="name a folder that exists")
+    if not path.is_dir():
+        raise InvalidInput(f"{path} is not a folder", hint="name its folder, and the file with --include")
+    return path.resolve()
+
+
+def _known_tools(names: list[str]) -> tuple[str, ...]:
+    from mahavishnu_operator.scan.tools.registry import TOOLS
+
+    for name in names:
+        if name not in TOOLS:
+            raise InvalidInput(f"there is no tool {name!r}", hint=f"known: {', '.join(sorted(TOOLS))}")
+    return tuple(dict.fromkeys(names)) or tuple(TOOLS)
+
+
+def _processors() -> int:
+    import os
+
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
