@@ -110,8 +110,15 @@ class Store(Protocol):
         ...
 
     # blobs and reports
-    async def put_blob(self, data: bytes) -> str:
-        """Store bytes under their SHA-256 and answer it; the same bytes again cost nothing."""
+    async def put_blob(self, data: bytes, *, job: str = "") -> str:
+        """Store bytes under their SHA-256 and answer it; with `job` they live as long as that job at the least.
+
+        The same bytes again cost nothing. A blob that no job names may go an hour after it was put.
+        """
+        ...
+
+    async def name_blobs(self, job: str, digests: Sequence[str]) -> None:
+        """Tie blobs that are there to a job; an unknown job ties nothing."""
         ...
 
     async def blob(self, sha256: str) -> bytes | None:

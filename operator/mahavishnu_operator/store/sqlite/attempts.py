@@ -1,0 +1,95 @@
+"""The life of an attempt in SQL: granted, then exactly one of delivered, ended without an answer, superseded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from mahavishnu_operator.api.reasons import FailureClass
+from mahavishnu_operator.store.records import (
+    AttemptEnd,
+    GrantRecord,
+    Recorded,
+    ResultRecord,
+    TaskKey,
+    TaskState,
+)
+from mahavishnu_operator.support.errors import Conflict
+
+from .jobs import insert_results, made_result
+
+
+def record_grants(connection: sqlite3.Connection, grants: Sequence[GrantRecord]) -> None:
+    """Mark tasks leased and open their attempts. Conflict when one of them is not queued: nothing is written."""
+    changed = connection.executemany(
+        "UPDATE tasks SET state = 'leased', attempts = ?"
+        " WHERE job = ? AND task = ? AND state = 'queued' AND attempts = ?",
+        [(g.attempt, g.key.job, g.key.task, g.attempt - 1) for g in grants],
+    ).rowcount
+    if changed != len(grants):
+        names = ", ".join(f"{g.key} attempt {g.attempt}" for g in grants[:5])
+        raise Conflict(f"{len(grants) - changed} of {len(grants)} tasks are not queued for that attempt: {names}")
+    connection.executemany(
+        "INSERT INTO attempts (job, task, attempt, epoch, worker, granted_at, lease_seconds)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(g.key.job, g.key.task, g.attempt, g.epoch, g.worker, g.granted_at, g.lease_seconds) for g in grants],
+    )
+
+
+def open_grants(connection: sqlite3.Connection) -> list[GrantRecord]:
+    """The open attempt of every leased task."""
+    rows = connection.execute(
+        "SELECT a.job, a.task, a.attempt, a.epoch, a.worker, a.granted_at, a.lease_seconds FROM attempts a"
+        " JOIN tasks t ON t.job = a.job AND t.task = a.task AND t.attempts = a.attempt"
+        " WHERE t.state = 'leased' AND a.ended_at IS NULL"
+    )
+    return [GrantRecord(TaskKey(job, task), *rest) for job, task, *rest in rows]
+
+
+def end_attempts(connection: sqlite3.Connection, ends: Sequence[AttemptEnd]) -> None:
+    """Close attempts that brought no answer; those that are closed already are left as they are."""
+    for end in ends:
+        key = (end.key.job, end.key.task)
+        closed = connection.execute(
+            "UPDATE attempts SET ended_at = ?, failure = ?, reason = ?, message = ?"
+            " WHERE job = ? AND task = ? AND attempt = ? AND ended_at IS NULL",
+            (end.ended_at, end.failure.value, end.reason, end.message, *key, end.attempt),
+        ).rowcount
+        if not closed:
+            continue
+        charged = 1 if end.failure is FailureClass.TOOL else 0
+        state = TaskState.QUEUED if end.requeue else TaskState.FAILED
+        connection.execute(
+            "UPDATE tasks SET state = ?, charged = charged + ?, lost = lost + ? WHERE job = ? AND task = ?",
+            (state.value, charged, 1 - charged, *key),
+        )
+        if not end.requeue:
+            body = made_result(end.key, end.attempt, "failed", end.reason, end.message)
+            insert_results(connection, [(end.key, end.attempt, state, body, end.ended_at)])
+
+
+def record_results(connection: sqlite3.Connection, results: Sequence[ResultRecord]) -> list[Recorded]:
+    """Record each result whose attempt is the task's latest and still open; say what became of each."""
+    return [_record(connection, result) for result in results]
+
+
+def _record(connection: sqlite3.Connection, result: ResultRecord) -> Recorded:
+    key = (result.key.job, result.key.task)
+    closed = connection.execute(
+        "UPDATE attempts SET ended_at = ? WHERE job = ? AND task = ? AND attempt = ? AND ended_at IS NULL"
+        " AND EXISTS (SELECT 1 FROM tasks t WHERE t.job = attempts.job AND t.task = attempts.task"
+        " AND t.attempts = attempts.attempt AND t.state = 'leased')",
+        (result.finished_at, *key, result.attempt),
+    ).rowcount
+    if closed:
+        connection.execute(
+            "UPDATE tasks SET state = ?, charged = charged + ? WHERE job = ? AND task = ?",
+            (result.state.value, int(result.charged), *key),
+        )
+        insert_results(connection, [(result.key, result.attempt, result.state, result.body, result.finished_at)])
+        return Recorded.RECORDED
+    row = connection.execute("SELECT attempt FROM results WHERE job = ? AND task = ?", key).fetchone()
+    if row is not None:
+        return Recorded.DUPLICATE if row[0] == result.attempt else Recorded.SUPERSEDED
+    known = connection.execute("SELECT 1 FROM tasks WHERE job = ? AND task = ?", key).fetchone()
+    return Recorded.SUPERSEDED if known else Recorded.UNKNOWN

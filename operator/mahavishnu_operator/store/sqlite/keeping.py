@@ -1,0 +1,101 @@
+"""Outputs, blob references, reports, memory and tokens in SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import astuple
+
+from mahavishnu_operator.store.records import MemoryKey, OutputPiece, ReportRecord, TaskKey, TokenRecord
+
+
+def append_output(connection: sqlite3.Connection, pieces: Sequence[OutputPiece]) -> None:
+    """Keep pieces of tasks that exist; the same piece again is ignored."""
+    connection.executemany(
+        "INSERT INTO outputs (job, task, attempt, stream, start, data) SELECT ?, ?, ?, ?, ?, ?"
+        " WHERE EXISTS (SELECT 1 FROM tasks WHERE job = ? AND task = ?) ON CONFLICT DO NOTHING",
+        [(p.key.job, p.key.task, p.attempt, p.stream, p.offset, p.data, p.key.job, p.key.task) for p in pieces],
+    )
+
+
+def read_output(
+    connection: sqlite3.Connection, key: TaskKey, *, attempt: int | None, stream: str, offset: int, limit: int
+) -> bytes:
+    """Up to `limit` bytes from `offset`; b'' at the end or where nothing is known."""
+    if attempt is None:
+        sql = "SELECT max(attempt) FROM outputs WHERE job = ? AND task = ?"
+        (attempt,) = connection.execute(sql, (key.job, key.task)).fetchone()
+    rows = connection.execute(
+        "SELECT start, data FROM outputs WHERE job = ? AND task = ? AND attempt = ? AND stream = ?"
+        " AND start + length(data) > ? AND start < ? ORDER BY start",
+        (key.job, key.task, attempt, stream, offset, offset + limit),
+    )
+    page = bytearray()
+    for start, data in rows:
+        wanted = offset + len(page)
+        if start > wanted:  # a piece is missing: what follows would stand in a wrong place
+            break
+        page += data[wanted - start :]
+    return bytes(page[:limit])
+
+
+def name_blobs(connection: sqlite3.Connection, job: str, digests: Sequence[str]) -> None:
+    """Tie blobs to a job that exists."""
+    connection.executemany(
+        "INSERT INTO blob_refs (sha256, job) SELECT ?, uid FROM jobs WHERE uid = ? ON CONFLICT DO NOTHING",
+        [(digest, job) for digest in digests],
+    )
+
+
+def put_report(connection: sqlite3.Connection, report: ReportRecord) -> None:
+    """Insert or replace, and tie the blob to the job."""
+    name_blobs(connection, report.job, [report.sha256])
+    connection.execute(
+        "INSERT INTO reports (job, sha256, size_bytes, truncated, summary, stored_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (job) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes,"
+        " truncated = excluded.truncated, summary = excluded.summary, stored_at = excluded.stored_at",
+        (report.job, report.sha256, report.size_bytes, int(report.truncated), report.summary, report.stored_at),
+    )
+
+
+def read_report(connection: sqlite3.Connection, uid: str) -> ReportRecord | None:
+    """The report, if stored."""
+    sql = "SELECT job, sha256, size_bytes, truncated, summary, stored_at FROM reports WHERE job = ?"
+    row = connection.execute(sql, (uid,)).fetchone()
+    return None if row is None else ReportRecord(row[0], row[1], row[2], bool(row[3]), bytes(row[4]), row[5])
+
+
+_MEMORY = "pool, tool, tool_version, config_digest, environment_digest, path, content, siblings"
+
+
+def remember(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, at: float) -> None:
+    """Mark as good; a later time wins."""
+    connection.executemany(
+        f"INSERT INTO memory ({_MEMORY}, good_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        f" ON CONFLICT ({_MEMORY}) DO UPDATE SET good_at = max(good_at, excluded.good_at)",
+        [(*astuple(key), at) for key in keys],
+    )
+
+
+def recall(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, since: float) -> set[MemoryKey]:
+    """Those marked good at or after `since`."""
+    where = " AND ".join(f"{column} = ?" for column in _MEMORY.split(", "))
+    sql = f"SELECT 1 FROM memory WHERE {where} AND good_at >= ?"  # noqa: S608
+    return {key for key in keys if connection.execute(sql, (*astuple(key), since)).fetchone()}
+
+
+def put_token(connection: sqlite3.Connection, token: TokenRecord) -> None:
+    """Let a worker in."""
+    connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", astuple(token))
+
+
+def find_token(connection: sqlite3.Connection, token_sha256: str) -> TokenRecord | None:
+    """Whose token it is."""
+    sql = "SELECT token_sha256, pool, worker, issued_at FROM tokens WHERE token_sha256 = ?"
+    row = connection.execute(sql, (token_sha256,)).fetchone()
+    return None if row is None else TokenRecord(*row)
+
+
+def drop_tokens(connection: sqlite3.Connection, *, pool: str, worker: str | None) -> None:
+    """Forget the tokens of one worker, or of a whole pool."""
+    connection.execute("DELETE FROM tokens WHERE pool = ? AND (? IS NULL OR worker = ?)", (pool, worker, worker))

@@ -1,0 +1,195 @@
+"""SqliteStore: the store's protocol on one SQLite file, and blobs in a folder beside it.
+
+Every method is one transaction of `support.database`; those that name an epoch check it first in that same
+transaction, so that a dispatcher that was replaced writes nothing, however late its call arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mahavishnu_operator.store.protocol import StaleEpoch, StoreFull
+from mahavishnu_operator.store.records import (
+    AttemptEnd,
+    GrantRecord,
+    JobRecord,
+    JobState,
+    MemoryKey,
+    OutputPiece,
+    Recorded,
+    ReportRecord,
+    ResultRecord,
+    TaskKey,
+    TaskRecord,
+    TaskState,
+    TokenRecord,
+)
+from mahavishnu_operator.store.schema import MIGRATIONS
+from mahavishnu_operator.support.database import Database, DatabaseFull
+
+from . import attempts, jobs, keeping
+from .blobs import BlobFolder
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """See store.protocol.Store. `folder` is made; a second process that opens it is refused (Conflict)."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = Database(folder / "engine.db", MIGRATIONS)
+        self._blobs = BlobFolder(folder / "blobs")
+        self._clock = clock
+
+    async def take_epoch(self, holder: str) -> int:
+        """The next epoch, durable."""
+        return await self._write(
+            lambda c: int(
+                c.execute("UPDATE epoch SET epoch = epoch + 1, holder = ? RETURNING epoch", (holder,)).fetchone()[0]
+            )
+        )
+
+    async def add_job(self, epoch: int, job: JobRecord, tasks: Sequence[TaskRecord]) -> None:
+        """Add what is new of the job and its tasks."""
+        await self._fenced(epoch, lambda c: jobs.add_job(c, job, tasks, now=self._clock()))
+
+    async def set_job_state(self, epoch: int, uid: str, state: JobState) -> None:
+        """Change a job's state."""
+        await self._fenced(epoch, lambda c: jobs.set_job_state(c, uid, state, now=self._clock()))
+
+    async def open_jobs(self) -> list[JobRecord]:
+        """Jobs that are not closed."""
+        return await self._database.read(jobs.open_jobs)
+
+    async def tasks(self, uid: str) -> list[TaskRecord]:
+        """All tasks of a job, by seq."""
+        return await self._database.read(lambda c: jobs.tasks_of(c, uid))
+
+    async def open_grants(self) -> list[GrantRecord]:
+        """The open grant of every leased task."""
+        return await self._database.read(attempts.open_grants)
+
+    async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
+        """Write grants; Conflict when a task is not queued for that attempt."""
+        await self._fenced(epoch, lambda c: attempts.record_grants(c, grants))
+
+    async def end_attempts(self, epoch: int, ends: Sequence[AttemptEnd]) -> None:
+        """Close attempts that brought no answer."""
+        await self._fenced(epoch, lambda c: attempts.end_attempts(c, ends))
+
+    async def record_results(self, epoch: int, results: Sequence[ResultRecord]) -> list[Recorded]:
+        """Record results, and say what became of each."""
+        return await self._fenced(epoch, lambda c: attempts.record_results(c, results))
+
+    async def result(self, key: TaskKey) -> ResultRecord | None:
+        """The result that counts."""
+        sql = "SELECT attempt, state, body, finished_at FROM results WHERE job = ? AND task = ?"
+        row = await self._database.read(lambda c: c.execute(sql, (key.job, key.task)).fetchone())
+        return None if row is None else ResultRecord(key, row[0], TaskState(row[1]), bytes(row[2]), row[3])
+
+    async def results(self, uid: str, *, after_seq: int = -1, limit: int = 1000) -> list[tuple[int, ResultRecord]]:
+        """A page of a job's results, by seq."""
+        rows = await self._database.read(
+            lambda c: c.execute(
+                "SELECT t.seq, r.task, r.attempt, r.state, r.body, r.finished_at FROM results r"
+                " JOIN tasks t ON t.job = r.job AND t.task = r.task WHERE r.job = ? AND t.seq > ?"
+                " ORDER BY t.seq, t.task LIMIT ?",
+                (uid, after_seq, limit),
+            ).fetchall()
+        )
+        return [
+            (seq, ResultRecord(TaskKey(uid, task), attempt, TaskState(state), bytes(body), at))
+            for seq, task, attempt, state, body, at in rows
+        ]
+
+    async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
+        """Keep running output."""
+        await self._write(lambda c: keeping.append_output(c, pieces))
+
+    async def output(
+        self, key: TaskKey, *, attempt: int | None = None, stream: str = "stdout", offset: int = 0, limit: int = 65536
+    ) -> bytes:
+        """A page of an attempt's output."""
+        return await self._database.read(
+            lambda c: keeping.read_output(c, key, attempt=attempt, stream=stream, offset=offset, limit=limit)
+        )
+
+    async def put_blob(self, data: bytes, *, job: str = "") -> str:
+        """Store bytes; with `job` they live at least as long as that job."""
+        digest = await asyncio.to_thread(self._blobs.put, data)
+        if job:
+            await self.name_blobs(job, [digest])
+        return digest
+
+    async def name_blobs(self, job: str, digests: Sequence[str]) -> None:
+        """Tie blobs to a job: they go when the last job that names them goes."""
+        await self._write(lambda c: keeping.name_blobs(c, job, digests))
+
+    async def blob(self, sha256: str) -> bytes | None:
+        """The bytes of a blob, checked."""
+        return await asyncio.to_thread(self._blobs.get, sha256)
+
+    async def put_report(self, epoch: int, report: ReportRecord) -> None:
+        """Store or replace a job's report."""
+        await self._fenced(epoch, lambda c: keeping.put_report(c, report))
+
+    async def report(self, uid: str) -> ReportRecord | None:
+        """The report of a job."""
+        return await self._database.read(lambda c: keeping.read_report(c, uid))
+
+    async def remember(self, epoch: int, keys: Sequence[MemoryKey], *, at: float) -> None:
+        """Mark content as known good."""
+        await self._fenced(epoch, lambda c: keeping.remember(c, keys, at=at))
+
+    async def recall(self, keys: Sequence[MemoryKey], *, since: float) -> set[MemoryKey]:
+        """Those of the keys marked good since then."""
+        return await self._database.read(lambda c: keeping.recall(c, keys, since=since))
+
+    async def put_token(self, token: TokenRecord) -> None:
+        """Let a worker in."""
+        await self._write(lambda c: keeping.put_token(c, token))
+
+    async def find_token(self, token_sha256: str) -> TokenRecord | None:
+        """Whose token it is."""
+        return await self._database.read(lambda c: keeping.find_token(c, token_sha256))
+
+    async def drop_tokens(self, *, pool: str, worker: str | None = None) -> None:
+        """Let a worker, or all of a pool, in no more."""
+        await self._write(lambda c: keeping.drop_tokens(c, pool=pool, worker=worker))
+
+    async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
+        """Delete everything of these jobs."""
+        freed = await self._fenced(epoch, lambda c: jobs.forget(c, uids))
+        await asyncio.to_thread(self._blobs.drop, freed)
+
+    async def known_jobs(self) -> list[tuple[str, float]]:
+        """Every job's uid and when it was added."""
+        rows = await self._database.read(lambda c: c.execute("SELECT uid, added_at FROM jobs").fetchall())
+        return [(uid, at) for uid, at in rows]
+
+    async def close(self) -> None:
+        """Finish writes and release the file."""
+        await self._database.close()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._database.write(work)
+        except DatabaseFull as error:
+            raise StoreFull(error.message, hint=error.hint) from None
+
+    async def _fenced(self, epoch: int, work: Callable[[sqlite3.Connection], T]) -> T:
+        def checked(connection: sqlite3.Connection) -> T:
+            current, holder = connection.execute("SELECT epoch, holder FROM epoch").fetchone()
+            if current > epoch:
+                raise StaleEpoch(
+                    f"epoch {epoch} was replaced by epoch {current} of {holder}", hint="stop this dispatcher"
+                )
+            return work(connection)
+
+        return await self._write(checked)

@@ -1,0 +1,56 @@
+"""The store under test. A second implementation becomes a second parameter; no test knows which it has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mahavishnu_operator.store.protocol import Store
+from mahavishnu_operator.store.records import (
+    GrantRecord,
+    JobRecord,
+    Recorded,
+    ResultRecord,
+    TaskKey,
+    TaskRecord,
+    TaskState,
+)
+from mahavishnu_operator.store.sqlite import SqliteStore
+
+JOB = JobRecord(uid="u1", namespace="ns", name="job", pool="ns/pool")
+
+
+def key(task: str = "t0", job: str = "u1") -> TaskKey:
+    return TaskKey(job, task)
+
+
+class Holder:
+    """A store and the epoch that its user holds, with the steps that most tests begin with."""
+
+    def __init__(self, store: Store, epoch: int) -> None:
+        self.store, self.epoch = store, epoch
+
+    async def add(self, *tasks: str, job: JobRecord = JOB) -> None:
+        records = [TaskRecord(TaskKey(job.uid, task), number, b"{}") for number, task in enumerate(tasks)]
+        await self.store.add_job(self.epoch, job, records)
+
+    async def grant(self, *tasks: str, attempt: int = 1) -> None:
+        await self.store.record_grants(
+            self.epoch, [GrantRecord(key(task), attempt, self.epoch, "ns/pool/w", 1.0, 15.0) for task in tasks]
+        )
+
+    async def deliver(self, *tasks: str, attempt: int = 1) -> Sequence[Recorded]:
+        results = [ResultRecord(key(task), attempt, TaskState.SUCCEEDED, b'{"a":1}', 2.0) for task in tasks]
+        return await self.store.record_results(self.epoch, results)
+
+    async def states(self, uid: str = "u1") -> dict[str, TaskState]:
+        return {record.key.task: record.state for record in await self.store.tasks(uid)}
+
+
+@pytest.fixture(params=["sqlite"])
+async def held(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Holder]:
+    store = SqliteStore(tmp_path / "store")
+    yield Holder(store, await store.take_epoch("tests"))
+    await store.close()
