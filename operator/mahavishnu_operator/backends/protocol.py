@@ -39,6 +39,7 @@ class ObservedWorker:
     revision: str = ""
     started_at: float = 0.0  # seconds since the Unix epoch
     message: str = ""  # why it failed, in the backend's words
+    ended_at: float | None = None  # of a failed worker, when that is known
 
 
 @dataclass(frozen=True, slots=True)

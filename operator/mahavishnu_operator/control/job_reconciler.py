@@ -1,0 +1,219 @@
+"""Brings each ScanJob to its end: looks, asks decide_job, does the step, looks again, writes the status.
+
+The thin shell around control.jobs. What must stay true: a step is done before a status says so; the terminal status
+is written before the dispatcher drops the job; a job whose object has gone is forgotten, and its tasks are stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from mahavishnu_operator.api.reasons import EventReason, JobPhase
+from mahavishnu_operator.api.scanjob import ScanJobSpec
+from mahavishnu_operator.api.workerpool import WorkerPoolSpec
+from mahavishnu_operator.dispatch.protocol import Dispatch, JobProgress
+from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
+from mahavishnu_operator.scan.model import Plan
+from mahavishnu_operator.store.records import JobState
+from mahavishnu_operator.support.errors import Conflict, NotFound
+
+from .acceptance import Policy, Refusal, allowed_commands, parse_job, parse_pool, pool_of, refuse_by_pool, resolve_path
+from .aggregation import Aggregator
+from .conditions import seconds_of
+from .events import Happening, Recorder, job_happenings
+from .job_status import job_status
+from .jobs import Aggregate, JobDecision, JobView, PlanOutcome, Step, decide_job
+from .objects import Objects
+from .runtime import earliest
+from .status import StatusWriter
+from .tasks import command_rows, job_record, plan_row, shard_rows
+
+log = structlog.get_logger(__name__)
+
+PASSES = 12  # more steps than any job has between two events
+
+
+@dataclass
+class _Memory:
+    """What is known of one job between reconciles; all of it can be had again by looking."""
+
+    uid: str
+    generation: int = -1
+    spec: ScanJobSpec | None = None
+    refusal: Refusal | None = None
+    plan: Plan | None = None
+    plan_error: str = ""
+    aggregate: Aggregate | None = None
+
+    @property
+    def outcome(self) -> PlanOutcome | None:
+        """How planning ended, once it has."""
+        if self.plan is None and not self.plan_error:
+            return None
+        return PlanOutcome(shards=len(self.plan.shards) if self.plan else 0, error=self.plan_error)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look: the view to decide on, and what acting on it needs. `root` is the folder with links followed."""
+
+    view: JobView
+    pool_key: Key | None = None
+    pool: WorkerPoolSpec | None = None
+    root: str = ""
+
+
+class JobReconciler:
+    """`reconcile(key)` is level-based: call it for any reason, as often as wished, one call a key at a time."""
+
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        pools: Objects,
+        resources: Resources,
+        dispatch: Dispatch,
+        aggregator: Aggregator,
+        writer: StatusWriter,
+        recorder: Recorder,
+        policy: Policy,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._objects, self._pools, self._resources, self._dispatch = objects, pools, resources, dispatch
+        self._aggregator, self._writer, self._recorder = aggregator, writer, recorder
+        self._policy, self._clock = policy, clock
+        self._memory: dict[Key, _Memory] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Do what is needed now; seconds until the next look, or None."""
+        obj = self._objects.get(key)
+        memory = self._memory.get(key)
+        if memory is not None and (obj is None or memory.uid != obj["metadata"]["uid"]):
+            await self._forget(key, memory)
+            memory = None
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return None
+        if memory is None:
+            memory = self._memory[key] = _Memory(obj["metadata"]["uid"])
+        for _ in range(PASSES):
+            look = await self._look(key, obj, memory)
+            decision = decide_job(look.view)
+            match decision.step:
+                case Step.WAIT:
+                    later = await self._write(obj, look.view, decision)
+                    return earliest(later, decision.requeue_after)
+                case Step.FINISH:
+                    await self._write(obj, look.view, decision)
+                    if not JobPhase(self._writer.effective(obj).get("phase", "Pending")).terminal:
+                        return None  # the object has gone meanwhile; the watch will say so
+                    memory.aggregate = memory.plan = None
+                case Step.EXPIRE:
+                    return await self._expire(key, obj, memory)
+                case _:
+                    await self._do(key, obj, memory, look, decision)
+        log.warning("a job took more steps than expected; it goes on in a moment", job=str(key))
+        return 1.0
+
+    async def _look(self, key: Key, obj: Obj, memory: _Memory) -> _Look:
+        meta = obj["metadata"]
+        generation = meta.get("generation", 1)
+        if memory.generation != generation:
+            memory.spec, memory.refusal = parse_job(obj.get("spec") or {}, self._policy)
+            memory.generation = generation
+        spec, refusal = memory.spec, memory.refusal
+        progress = self._dispatch.progress(memory.uid)
+        status = self._writer.effective(obj)
+        terminal = JobPhase(status.get("phase") or JobPhase.PENDING).terminal
+        plan_ended = spec is not None and spec.scan is not None and progress is not None and _plan_ended(progress)
+        if plan_ended and not terminal and memory.outcome is None:
+            memory.plan, memory.plan_error = await self._aggregator.read_plan(memory.uid)
+        pool_key = pool_of(key, spec) if spec is not None else None
+        pool, root = None, ""
+        if spec is not None and pool_key is not None and not terminal and (progress is None or plan_ended):
+            pool_obj = self._pools.get(pool_key)
+            pool_spec = (pool_obj.get("spec") or {}) if pool_obj is not None else None
+            refusal = refuse_by_pool(key, spec, pool_key, pool_spec, self._policy)
+            pool = parse_pool(pool_spec, self._policy)[0] if pool_spec is not None else None
+            if spec.source is not None and spec.source.path is not None and (refusal is None or not refusal.final):
+                root, outside = await asyncio.to_thread(resolve_path, spec.source.path, self._policy)
+                refusal = outside or refusal
+        view = JobView(
+            spec=spec,
+            now=self._clock(),
+            created_at=seconds_of(meta["creationTimestamp"]),
+            generation=generation,
+            pool=str(pool_key or ""),
+            refusal=refusal,
+            status=status,
+            progress=progress,
+            plan=memory.outcome,
+            aggregate=memory.aggregate,
+        )
+        return _Look(view, pool_key, pool, root)
+
+    async def _do(self, key: Key, obj: Obj, memory: _Memory, look: _Look, decision: JobDecision) -> None:
+        match decision.step:
+            case Step.SUBMIT_PLAN | Step.SUBMIT_TASKS | Step.SUBMIT_SHARDS:
+                await self._submit(key, memory, look, decision.step)
+            case Step.SUSPEND:
+                await self._dispatch.set_job_state(memory.uid, JobState.SUSPENDED)
+            case Step.RESUME:
+                await self._dispatch.set_job_state(memory.uid, JobState.OPEN)
+            case Step.CANCEL:
+                await self._dispatch.set_job_state(memory.uid, JobState.CANCELLED)
+            case Step.CLOSE:
+                await self._dispatch.set_job_state(memory.uid, JobState.CLOSED)
+            case Step.AGGREGATE:
+                await self._write(obj, look.view, decision)
+                if look.view.spec is not None:
+                    memory.aggregate = await self._aggregator.aggregate(memory.uid, key, look.view.spec)
+            case step:
+                raise ValueError(f"{step} is not a step of this method")
+
+    async def _submit(self, key: Key, memory: _Memory, look: _Look, step: Step) -> None:
+        spec, pool, pool_key = memory.spec, look.pool, look.pool_key
+        if spec is None or pool is None or pool_key is None:
+            raise ValueError(f"ScanJob {key} has no pool to be submitted to")  # decide_job waits for one
+        job = job_record(memory.uid, key, spec, pool_key)
+        if step is Step.SUBMIT_PLAN and spec.scan is not None:
+            rows = [plan_row(memory.uid, look.root, spec.scan, pool)]
+        elif step is Step.SUBMIT_SHARDS and memory.plan is not None:
+            rows = shard_rows(memory.uid, look.root, memory.plan, pool)
+        else:
+            allowed = allowed_commands(pool, self._policy)
+            rows = command_rows(memory.uid, spec.tasks or (), cwd=look.root, allowed=allowed, pool=pool)
+        await self._dispatch.submit(job, rows)
+        log.info("tasks submitted", job=str(key), step=step.value, tasks=len(rows))
+
+    async def _write(self, obj: Obj, view: JobView, decision: JobDecision) -> float | None:
+        status = job_status(view, decision)
+        old = self._writer.effective(obj)
+        later = await self._writer.write(obj, status, at_once=decision.step is Step.FINISH)
+        if later is None:
+            await self._recorder.record(obj, job_happenings(old, status))
+        return later
+
+    async def _expire(self, key: Key, obj: Obj, memory: _Memory) -> float | None:
+        ttl = memory.spec.ttl_seconds_after_finished if memory.spec is not None else None
+        message = f"deleted {ttl} s after its end (spec.ttlSecondsAfterFinished)"
+        await self._recorder.record(obj, [Happening(EventReason.EXPIRED, message)])
+        try:
+            await self._resources.delete(SCAN_JOB, key, uid=memory.uid)
+        except (NotFound, Conflict):
+            log.debug("an expired job had gone already", job=str(key))
+        await self._forget(key, memory)
+        return None
+
+    async def _forget(self, key: Key, memory: _Memory) -> None:
+        await self._dispatch.forget([memory.uid])
+        self._writer.forget(memory.uid)
+        self._memory.pop(key, None)
+
+
+def _plan_ended(progress: JobProgress) -> bool:
+    return progress.total == 1 and progress.done and progress.state is not JobState.CANCELLED

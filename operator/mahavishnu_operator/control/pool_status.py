@@ -1,0 +1,146 @@
+"""The status of a WorkerPool from a decision on it: pure.
+
+What must stay true: status.replicas counts workers that exist and have not failed (it is what /scale and an HPA
+read); every condition is always there; equal states give equal statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mahavishnu_operator.api.reasons import LABEL_POOL, ConditionType, Reason
+
+from .conditions import Wish, merge, timestamp
+from .pools import QUICK_DEATH_SECONDS, PoolDecision, PoolState
+
+
+def pool_status(
+    state: PoolState, decision: PoolDecision, *, name: str, generation: int, old: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The status to write; `old` is what was written last."""
+    census, load = decision.census, state.load
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "replicas": census.existing,
+        "selector": f"{LABEL_POOL}={name}",
+        "ready": census.ready,
+        "idle": len(census.idle),
+        "busy": len(census.busy),
+        "draining": census.draining,
+        "failed": len(census.failed) + len(census.stuck),
+        "pendingTasks": load.queued,
+        "runningTasks": load.running,
+        "completedTotal": load.completed_total,
+        "failedTotal": load.failed_total,
+        "conditions": merge(
+            old.get("conditions") or (), _wishes(state, decision), now=state.now, generation=generation
+        ),
+    }
+    if load.idle_since is not None:
+        status["idleSince"] = timestamp(load.idle_since)
+    last = last_scale(state, decision, old.get("lastScale"))
+    if last:
+        status["lastScale"] = last
+    return status
+
+
+def last_scale(state: PoolState, decision: PoolDecision, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The latest change of the wanted number: the one in `old`, or a new one made now."""
+    before = old["to"] if old else 0
+    if decision.wanted == before:
+        return dict(old) if old else None
+    if state.spec is not None and state.spec.suspend:
+        reason = Reason.POOL_SUSPENDED
+    else:
+        reason = Reason.SCALING_UP if decision.wanted > before else Reason.SCALING_DOWN
+    return {"time": timestamp(state.now), "from": before, "to": decision.wanted, "reason": reason.value}
+
+
+def _wishes(state: PoolState, decision: PoolDecision) -> list[Wish]:
+    ready = _ready(state, decision)
+    settled = ready.status is True and not _moving(decision)
+    stalled = state.refusal is not None or decision.crash.looping
+    return [
+        _accepted(state),
+        ready,
+        _backend(state),
+        _scaling(state, decision),
+        _blocked(decision),
+        Wish(ConditionType.UNSCHEDULABLE, False, Reason.STEADY),
+        Wish(
+            ConditionType.RECONCILING,
+            not settled and not stalled,
+            Reason.STEADY if settled else ready.reason,
+            "" if settled else ready.message,
+        ),
+        Wish(ConditionType.STALLED, stalled, ready.reason, ready.message if stalled else ""),
+    ]
+
+
+def _accepted(state: PoolState) -> Wish:
+    if state.refusal is not None:
+        return Wish(ConditionType.ACCEPTED, False, state.refusal.reason, state.refusal.message)
+    return Wish(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "every field set is acted on")
+
+
+def _backend(state: PoolState) -> Wish:
+    if state.refusal is not None:
+        return Wish(ConditionType.BACKEND_REACHABLE, None, state.refusal.reason, "not asked: the pool was refused")
+    if state.backend_error:
+        return Wish(ConditionType.BACKEND_REACHABLE, False, Reason.BACKEND_ERROR, state.backend_error)
+    return Wish(ConditionType.BACKEND_REACHABLE, True, Reason.BACKEND_OK)
+
+
+def _ready(state: PoolState, decision: PoolDecision) -> Wish:
+    census, wanted = decision.census, decision.wanted
+    if state.refusal is not None:
+        return Wish(ConditionType.READY, False, state.refusal.reason, state.refusal.message)
+    if state.backend_error:
+        return Wish(ConditionType.READY, False, Reason.BACKEND_ERROR, state.backend_error)
+    if decision.crash.looping:
+        return Wish(
+            ConditionType.READY,
+            False,
+            Reason.CRASH_LOOP,
+            f"{decision.crash.streak} times in a row a worker died within {QUICK_DEATH_SECONDS:g} s of its start; "
+            f"the next start waits {decision.crash.backoff_seconds:g} s. "
+            f"The last one said: {decision.crash.message or 'nothing'}",
+        )
+    if state.spec is not None and state.spec.suspend:
+        return Wish(ConditionType.READY, True, Reason.POOL_SUSPENDED, "spec.suspend is set: no worker is wanted")
+    if wanted == 0:
+        return Wish(ConditionType.READY, True, Reason.SCALED_TO_ZERO, "no worker is wanted")
+    if census.ready < wanted:
+        return Wish(ConditionType.READY, False, Reason.SCALING_UP, f"fewer than {wanted} workers are ready")
+    return Wish(ConditionType.READY, True, Reason.WORKERS_READY, f"{wanted} workers are wanted and ready")
+
+
+def _moving(decision: PoolDecision) -> bool:
+    census = decision.census
+    return bool(decision.start or decision.drain or decision.stop or census.draining or census.starting)
+
+
+def _scaling(state: PoolState, decision: PoolDecision) -> Wish:
+    census, wanted = decision.census, decision.wanted
+    if state.spec is not None and state.spec.suspend and not census.existing:
+        return Wish(ConditionType.SCALING_ACTIVE, False, Reason.POOL_SUSPENDED)
+    if census.ready < wanted:
+        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_UP, f"{wanted} workers are wanted")
+    if census.existing > wanted:
+        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_DOWN, f"{wanted} workers are wanted")
+    return Wish(ConditionType.SCALING_ACTIVE, False, Reason.STEADY)
+
+
+def _blocked(decision: PoolDecision) -> Wish:
+    census = decision.census
+    busy = [*census.draining_busy, *(name for name in decision.drain if name in census.busy)]
+    if busy and census.existing > decision.wanted:
+        named = ", ".join(sorted(busy)[:5])
+        return Wish(
+            ConditionType.SCALE_DOWN_BLOCKED,
+            True,
+            Reason.WORKERS_BUSY,
+            f"{len(busy)} workers finish what they run before they stop: {named}",
+        )
+    return Wish(ConditionType.SCALE_DOWN_BLOCKED, False, Reason.STEADY)

@@ -1,0 +1,98 @@
+"""Writes status: as seldom as may be, and never less than promised.
+
+The pressure: thousands of objects whose counters move with every task would flood the API server, its watchers and
+etcd; and a watch lags behind our own writes, so what it shows can be older than what we wrote. What must stay true:
+nothing is written when nothing changed; a terminal status is written at once, anything else at most every
+`interval` seconds, so that a job done within 2 s costs two writes; until our own write comes back in the watch, what we
+wrote is the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mahavishnu_operator.resources.protocol import Key, Kind, Obj, Resources
+from mahavishnu_operator.support.errors import NotFound
+
+INTERVAL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    status: dict[str, Any]
+    version: str
+    at: float  # of the monotonic clock
+
+
+class StatusWriter:
+    """One for each kind of object; remembers its last write of each object by UID."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        kind: Kind,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resources, self._kind, self._interval, self._clock = resources, kind, interval, clock
+        self._written: dict[str, _Written] = {}
+
+    def effective(self, obj: Obj) -> dict[str, Any]:
+        """The status of the object, or what we wrote since if that has not come back in the watch yet."""
+        written = self._written.get(obj["metadata"]["uid"])
+        if written is not None and not at_least(obj["metadata"].get("resourceVersion", ""), written.version):
+            return written.status
+        return obj.get("status") or {}
+
+    async def write(self, obj: Obj, status: dict[str, Any], *, at_once: bool = False) -> float | None:
+        """Bring the object's status to `status`. Answers the seconds until it may be written, None when it is there.
+
+        Errors: Conflict and Unreachable, to be tried again. An object that is gone is no error.
+        """
+        uid = obj["metadata"]["uid"]
+        patch = merge_patch(self.effective(obj), status)
+        if not patch:
+            return None
+        last = self._written.get(uid)
+        wait = 0.0 if at_once or last is None else last.at + self._interval - self._clock()
+        if wait > 0:
+            return wait
+        begun = self._clock()
+        try:
+            stored = await self._resources.merge_status(self._kind, Key.of(obj), patch)
+        except NotFound:
+            self.forget(uid)
+            return None
+        if stored["metadata"]["uid"] == uid:
+            version = stored["metadata"].get("resourceVersion", "")
+            self._written[uid] = _Written(stored.get("status") or status, version, begun)
+        return None
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._written.pop(uid, None)
+
+
+def at_least(seen: str, written: str) -> bool:
+    """Whether the version `seen` is `written` or newer. Versions compare as numbers where they are numbers."""
+    if seen.isdecimal() and written.isdecimal():
+        return int(seen) >= int(written)
+    return seen == written
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that turns `old` into `new`; empty when they are equal. Lists go whole."""
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            nested = merge_patch(before, value)
+            if nested:
+                patch[name] = nested
+        elif name not in old or before != value:
+            patch[name] = value
+    return patch
