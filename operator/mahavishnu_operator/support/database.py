@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,23 +47,25 @@ class _Work:
 
 
 class Database:
-    """One SQLite file. Migrations run forward only, at opening; a file of a newer version is refused."""
+    """One SQLite file. Migrations run forward only, at opening; a file of a newer version is refused.
+
+    Opening raises Conflict (another process has it), InvalidInput (a newer version, or no SQLite file)
+    and MahavishnuError (the folder cannot be used). Use it from one event loop.
+    """
 
     def __init__(self, path: Path, migrations: Sequence[str]) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_fd = _lock(path)
+        try:
+            self._writer = _open(path, migrations)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
         self._closed = False
         self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{path.name}-reader")
         self._reading = threading.local()
         self._read_connections: list[sqlite3.Connection] = []
-        try:
-            self._writer = _connect(path)
-            _migrate(self._writer, migrations, path)
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
         self._thread = threading.Thread(target=self._write_loop, name=f"{path.name}-writer", daemon=True)
         self._thread.start()
 
@@ -70,10 +73,10 @@ class Database:
         """Run `work` in a transaction that is on disk when this returns. Its exceptions are raised here.
 
         DatabaseFull: the disk refused; Conflict: another process holds the file. In both cases nothing
-        of `work` was stored.
+        of `work` was stored. `work` runs on the writer's thread and must not end the transaction (no
+        executescript). A caller that is cancelled while it waits does not undo its work.
         """
-        if self._closed:
-            raise MahavishnuError(f"{self._path} is closed", reason="Closed")
+        self._check_open()
         loop = asyncio.get_running_loop()
         item = _Work(work, loop, loop.create_future())
         self._works.put(item)
@@ -81,6 +84,7 @@ class Database:
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a read-only connection that sees every finished write."""
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._run_read, work)
 
     async def close(self) -> None:
@@ -89,16 +93,26 @@ class Database:
             return
         self._closed = True
         self._works.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._release)  # one thread does it all: a cancelled caller leaves nothing open
+
+    def _release(self) -> None:
+        self._thread.join()
+        self._readers.shutdown()
         for connection in [*self._read_connections, self._writer]:
             connection.close()
         os.close(self._lock_fd)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise MahavishnuError(f"{self._path} is closed", reason="Closed")
+
     def _run_read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._reading, "connection", None)
         if connection is None:
-            connection = _connect(self._path)
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+            )
+            _configure(connection, self._path)
             connection.execute("PRAGMA query_only = ON")
             self._reading.connection = connection
             self._read_connections.append(connection)
@@ -124,13 +138,14 @@ class Database:
                 self._run_in_savepoint(item)
             self._writer.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 (every caller of the group is told)
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # the callers get the first error, which says more
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
             for item in group:
                 item.error = item.error or _in_words(error, self._path)
         for loop in {item.loop for item in group}:
             finished = [item for item in group if item.loop is loop]
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # a closed loop has nobody left to tell
                 loop.call_soon_threadsafe(_resolve, finished)
 
     def _run_in_savepoint(self, item: _Work) -> None:
@@ -156,6 +171,8 @@ def _resolve(finished: list[_Work]) -> None:
 
 
 def _in_words(error: BaseException, path: Path) -> BaseException:
+    if isinstance(error, StopIteration):  # a future refuses to carry it
+        return RuntimeError("a database work ended with StopIteration")
     if not isinstance(error, sqlite3.OperationalError):
         return error
     name = getattr(error, "sqlite_errorname", "")
@@ -168,10 +185,18 @@ def _in_words(error: BaseException, path: Path) -> BaseException:
 
 def _lock(path: Path) -> int:
     lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise MahavishnuError(
+            f"cannot keep data in {path.parent}: {error.strerror}",
+            hint="name a folder on a local disk that this user may write",
+            reason="StoreUnavailable",
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise Conflict(
@@ -182,12 +207,28 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-    connection.execute("PRAGMA journal_mode = WAL")
+    try:
+        _configure(connection, path)
+        _migrate(connection, migrations, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise InvalidInput(f"{path} is not an SQLite file", hint="move it away, or use another folder") from None
+        raise _in_words(error, path) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, path: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise InvalidInput(f"{path} cannot use a write-ahead log here", hint="use a folder on a local disk")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    return connection
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:
