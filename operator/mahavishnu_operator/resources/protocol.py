@@ -65,6 +65,12 @@ class Unreachable(MahavishnuError):
     reason = "Unreachable"
 
 
+class Forbidden(MahavishnuError):
+    """The API server does not accept our credentials (401), or they do not allow this (403)."""
+
+    reason = "Forbidden"
+
+
 @dataclass(frozen=True)
 class Listing:
     """A complete LIST and the version it was true at."""
@@ -91,7 +97,7 @@ class WatchEvent:
 
 
 class Resources(Protocol):
-    """Errors: support.errors NotFound (404), Conflict (409), InvalidInput (400/422), Expired (410), Unreachable."""
+    """Errors: NotFound (404), Conflict (409), InvalidInput (400, 422), Expired (410), Forbidden, Unreachable."""
 
     async def list(self, kind: Kind, *, namespace: str | None = None, label_selector: str = "") -> Listing:
         """All objects of a kind, in one namespace or in all."""

@@ -67,3 +67,14 @@ def columns(kind: Kind) -> tuple[Column, ...]:
 def list_types(kind: Kind) -> ListTypes:
     """The lists whose items are owned on their own."""
     return ListTypes.of_schema(schema(kind))
+
+
+def has_scale(kind: Kind) -> bool:
+    """Whether the kind has the subresource /scale."""
+    return "scale" in (_version(kind).get("subresources") or {})
+
+
+def names(kind: Kind) -> dict[str, Any]:
+    """The names of the kind as its CRD declares them, with categories."""
+    found: dict[str, Any] = definition(kind)["spec"]["names"]
+    return found

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -99,34 +101,46 @@ class EmbeddedResources:
         self, obj: Obj, *, reason: str, message: str, type_: Literal["Normal", "Warning"] = "Normal"
     ) -> None:
         """Note an Event on the object; of an object that is gone nothing is kept."""
-        await self._write(partial(events.record, obj=obj, reason=reason, message=message, type_=type_))
+        await self.write(partial(events.record, obj=obj, reason=reason, message=message, type_=type_))
 
     async def events(self, obj: Obj) -> Sequence[Obj]:
         """The Events on this very object, oldest first."""
         return await self.read(partial(events.find_all, uid=obj["metadata"]["uid"]))
 
     async def watch(
-        self, kind: Kind, *, namespace: str | None = None, since: str, selector: Selector = EVERYTHING
-    ) -> AsyncIterator[WatchEvent]:
-        """Changes after `since`, with a bookmark when it has been quiet; ends when we are closed.
+        self,
+        kind: Kind,
+        *,
+        namespace: str | None = None,
+        since: str,
+        selector: Selector = EVERYTHING,
+        seconds: float = inf,
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Changes after `since`, with a bookmark when it has been quiet; ends after `seconds` or when we are closed.
 
         With a selector, an object that begins to match is ADDED and one that ceases to is DELETED.
         """
         version = _version_of(since)
+        clock = asyncio.get_running_loop().time
+        told_at, ends_at = clock(), clock() + seconds
         while not self._closed:
             changed = self._changed
             newest, changes = await self.read(partial(_read_changes, kind=kind, namespace=namespace, since=version))
             for change in changes:
                 version = change.version
                 if event := _seen_through(change, selector):
+                    told_at = clock()
                     yield event
+            if clock() >= ends_at:
+                return
             if len(changes) == BATCH:
                 continue
             version = max(version, newest)
-            try:
-                await asyncio.wait_for(changed.wait(), self._bookmark_seconds)
-            except TimeoutError:
+            if clock() - told_at >= self._bookmark_seconds:
+                told_at = clock()
                 yield WatchEvent(EventType.BOOKMARK, bookmark(kind, version))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), min(told_at + self._bookmark_seconds, ends_at) - clock())
 
     async def read(self, script: Callable[[sqlite3.Connection], T]) -> T:
         """Run a script that only reads; all its steps see one state."""
@@ -143,7 +157,7 @@ class EmbeddedResources:
     async def commit(self, script: Callable[[sqlite3.Connection], Written], *, dry_run: bool = False) -> Written:
         """Run a script of `writes`; it is on disk when this returns. With dry_run it is answered and undone."""
         if not dry_run:
-            return await self._write(script)
+            return await self.write(script)
 
         def undone(conn: sqlite3.Connection) -> None:
             raise _Undo(script(conn))
@@ -154,7 +168,8 @@ class EmbeddedResources:
             return done.written
         raise AssertionError("a dry run cannot end without its answer")
 
-    async def _write(self, script: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, script: Callable[[sqlite3.Connection], T]) -> T:
+        """Run any script that writes; it is on disk when this returns."""
         writing = asyncio.ensure_future(self._db.write(script))
         writing.add_done_callback(self._written)
         return await asyncio.shield(writing)

@@ -138,10 +138,17 @@ def apply(conn: sqlite3.Connection, kind: Kind, obj: Obj, options: Options, *, f
 
 
 def delete(
-    conn: sqlite3.Connection, kind: Kind, key: Key, *, uid: str | None = None, version: str | None = None
+    conn: sqlite3.Connection,
+    kind: Kind,
+    key: Key,
+    *,
+    uid: str | None = None,
+    version: str | None = None,
+    orphan: bool = False,
 ) -> Written:
-    """Delete the object and what only it owns. With finalizers it is only marked, and goes when the last is taken off.
+    """Delete the object and what only it owns (with `orphan`, those lose their owner instead).
 
+    With finalizers it is only marked, and goes when the last is taken off.
     NotFound when the object, or the very one with that uid, is gone; Conflict when it has another version.
     """
     old = get(conn, kind, key)
@@ -150,6 +157,8 @@ def delete(
             f"{kind.singular} {key} with uid {uid} is gone: the one there now has uid {old['metadata']['uid']}"
         )
     _guard(kind, key, old, {"resourceVersion": version})
+    if orphan:
+        _disown(conn, old["metadata"]["uid"])
     if not old["metadata"].get("finalizers"):
         return Written(_remove(conn, kind, old))
     if "deletionTimestamp" in old["metadata"]:
@@ -238,6 +247,19 @@ def _remove(conn: sqlite3.Connection, kind: Kind, obj: Obj) -> Obj:
         if tables.find(conn, child_kind, Key.of(child)) is not None:  # not yet gone by another way
             delete(conn, child_kind, Key.of(child))
     return gone
+
+
+def _disown(conn: sqlite3.Connection, owner: str) -> None:
+    for child in tables.dependents(conn, owner):
+        kept = [ref for ref in child["metadata"]["ownerReferences"] if ref["uid"] != owner]
+        kind = _kind_of(child)
+        change(
+            conn,
+            kind,
+            Key.of(child),
+            lambda old, kept=kept: {**old, "metadata": {**old["metadata"], "ownerReferences": kept}},  # type: ignore[misc]
+            Options(),
+        )
 
 
 def _admit(kind: Kind, obj: Obj, old: Obj | None, options: Options) -> tuple[Obj, tuple[str, ...]]:

@@ -1,0 +1,211 @@
+"""Resources over Kubernetes REST conventions: a real API server, or the embedded one.
+
+Thin on purpose (docs/adr/0005): paths, content types and query parameters; everything else is the server's
+business. What must stay true: every write asks for strict field validation; a watch that has gone silent
+is noticed, because bookmarks come each minute; 404 and 409 are answers, not failures.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+import structlog
+
+from mahavishnu_operator.api.reasons import API_VERSION, GROUP, VERSION
+from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
+
+from .connection import Connection
+from .eventing import again, event_name, new_event
+from .http import CALL_TIMEOUT, ApiSession, error_of, lines_of
+from .protocol import EventType, Forbidden, Key, Kind, Listing, Obj, Unreachable, WatchEvent
+
+log = structlog.get_logger(__name__)
+
+PAGE = 500
+WATCH_SECONDS = (240, 480)  # a watch is renewed in between, so that the watches of many clients spread
+IDLE_SECONDS = 75.0  # bookmarks come each minute
+LONGEST_LINE = 8 * 1024 * 1024
+FIELD_MANAGER = "mahavishnu"
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"  # JSON is YAML
+KNOWN_EVENTS = 10_000
+
+
+class KubernetesResources:
+    """resources.protocol.Resources over HTTP. Close it in the end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        timeout: float = CALL_TIMEOUT,
+        idle_seconds: float = IDLE_SECONDS,
+        field_manager: str = FIELD_MANAGER,
+    ) -> None:
+        self.connection = connection
+        self._api = ApiSession(connection, timeout=timeout)
+        self._idle = idle_seconds
+        self._writing = {"fieldManager": field_manager, "fieldValidation": "Strict"}
+        self._known_events: dict[tuple[str, str], Obj] = {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def get_json(self, path: str) -> Any:
+        """The JSON at any path of the server."""
+        return await self._api.call("GET", path)
+
+    async def get_bytes(self, path: str) -> bytes:
+        """The bytes at any path of the server."""
+        return await self._api.fetch(path)
+
+    async def list(self, kind: Kind, *, namespace: str | None = None, label_selector: str = "") -> Listing:
+        """All objects of a kind, page by page, all of one version."""
+        query = {"limit": str(PAGE), **({"labelSelector": label_selector} if label_selector else {})}
+        items: list[Obj] = []
+        while True:
+            page = await self._api.call("GET", _path(kind, namespace), query=query)
+            # The items of a list come without these two.
+            items += ({"apiVersion": API_VERSION, "kind": kind.kind, **item} for item in page["items"])
+            if not page["metadata"].get("continue"):
+                return Listing(tuple(items), page["metadata"]["resourceVersion"])
+            query["continue"] = page["metadata"]["continue"]
+
+    async def get(self, kind: Kind, key: Key) -> Obj:
+        """One object. NotFound."""
+        return await self._object("GET", _path(kind, key.namespace, key.name))
+
+    async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """Store a new object. InvalidInput; Conflict when the name is taken."""
+        namespace = obj.get("metadata", {}).get("namespace") or "default"
+        return await self._object("POST", _path(kind, namespace), query=self._query(dry_run=dry_run), body=obj)
+
+    async def merge(self, kind: Kind, key: Key, patch: Obj) -> Obj:
+        """JSON merge patch of everything but status."""
+        path = _path(kind, key.namespace, key.name)
+        return await self._object("PATCH", path, query=self._query(), body=patch, content_type=MERGE)
+
+    async def apply(
+        self, kind: Kind, obj: Obj, *, field_manager: str, force: bool = False, dry_run: bool = False
+    ) -> Obj:
+        """Server-side apply."""
+        key = _key_of(kind, obj)
+        query = self._query(dry_run=dry_run) | {"fieldManager": field_manager, "force": "true" if force else "false"}
+        path = _path(kind, key.namespace, key.name)
+        return await self._object("PATCH", path, query=query, body=obj, content_type=APPLY)
+
+    async def merge_status(self, kind: Kind, key: Key, status: Obj) -> Obj:
+        """JSON merge patch of status alone."""
+        path = _path(kind, key.namespace, key.name, "status")
+        return await self._object("PATCH", path, query=self._query(), body={"status": status}, content_type=MERGE)
+
+    async def scale(self, kind: Kind, key: Key, replicas: int) -> None:
+        """Write spec.replicas through /scale."""
+        path = _path(kind, key.namespace, key.name, "scale")
+        body = {"spec": {"replicas": replicas}}
+        await self._api.call("PATCH", path, query=self._query(), body=body, content_type=MERGE)
+
+    async def delete(self, kind: Kind, key: Key, *, uid: str | None = None) -> None:
+        """Delete; with uid only that very object. NotFound when it has gone already."""
+        options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._api.call("DELETE", _path(kind, key.namespace, key.name), body=options)
+        except Conflict as error:
+            if uid is None:
+                raise
+            raise NotFound(f"{kind.singular} {key} with uid {uid} is gone: {error.message}") from None
+
+    async def watch(self, kind: Kind, *, namespace: str | None = None, since: str) -> AsyncIterator[WatchEvent]:
+        """Changes after `since`, until the server closes; ends or raises Expired/Unreachable."""
+        seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 (no secret)
+        query = {
+            "watch": "true",
+            "resourceVersion": since,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        async with self._api.open("GET", _path(kind, namespace), query=query, total=seconds + 60.0) as response:
+            async for line in lines_of(response, idle=self._idle, longest=LONGEST_LINE):
+                yield _read_event(kind, line)
+
+    async def record_event(
+        self, obj: Obj, *, reason: str, message: str, type_: Literal["Normal", "Warning"] = "Normal"
+    ) -> None:
+        """Note an Event, or count one more of it. For an object or namespace that is going away nothing is kept."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        namespace = obj["metadata"].get("namespace", "default")
+        name = event_name(obj, reason=reason, message=message, type_=type_)
+        path = f"/api/v1/namespaces/{quote(namespace)}/events"
+        try:
+            known = self._known_events.pop((namespace, name), None)
+            event = known and await self._count_event(f"{path}/{name}", known, now)
+            if event is None:
+                fresh = new_event(obj, reason=reason, message=message, type_=type_, now=now)
+                try:
+                    event = await self._api.call("POST", path, body=fresh)
+                except Conflict:  # it is from an earlier life of ours: a patch answers its count
+                    found = await self._patch_event(f"{path}/{name}", {"lastTimestamp": now})
+                    event = found and await self._count_event(f"{path}/{name}", found, now)
+        except (NotFound, Forbidden) as error:
+            log.info("an event could not be kept", object=str(Key.of(obj)), event_reason=reason, error=str(error))
+            return
+        if event is not None:
+            self._known_events[namespace, name] = {"count": event.get("count")}
+            while len(self._known_events) > KNOWN_EVENTS:
+                del self._known_events[next(iter(self._known_events))]
+
+    async def events(self, obj: Obj) -> Sequence[Obj]:
+        """The Events on this very object, oldest first."""
+        namespace = obj["metadata"].get("namespace", "default")
+        query = {"fieldSelector": f"involvedObject.uid={obj['metadata']['uid']}"}
+        found = await self._api.call("GET", f"/api/v1/namespaces/{quote(namespace)}/events", query=query)
+        return sorted(found["items"], key=lambda event: str(event.get("lastTimestamp") or ""))
+
+    async def _count_event(self, path: str, known: Obj, now: str) -> Obj | None:
+        return await self._patch_event(path, again(known, now=now))
+
+    async def _patch_event(self, path: str, patch: Mapping[str, Any]) -> Obj | None:
+        """The Event after the patch; None when it has expired meanwhile."""
+        try:
+            return await self._object("PATCH", path, body=patch, content_type=MERGE)
+        except NotFound:
+            return None
+
+    async def _object(self, method: str, path: str, **arguments: Any) -> Obj:
+        answer: Obj = await self._api.call(method, path, **arguments)
+        return answer
+
+    def _query(self, *, dry_run: bool = False) -> dict[str, str]:
+        return self._writing | ({"dryRun": "All"} if dry_run else {})
+
+
+def _path(kind: Kind, namespace: str | None, *rest: str) -> str:
+    where = "" if namespace is None else f"/namespaces/{quote(namespace, safe='')}"
+    return f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}" + "".join(f"/{quote(part, safe='')}" for part in rest)
+
+
+def _key_of(kind: Kind, obj: Obj) -> Key:
+    meta = obj.get("metadata") or {}
+    if not meta.get("name"):
+        raise InvalidInput(f"a {kind.kind} without metadata.name cannot be applied", hint="give it a name")
+    return Key(meta.get("namespace") or "default", meta["name"])
+
+
+def _read_event(kind: Kind, line: bytes) -> WatchEvent:
+    try:
+        event = json.loads(line)
+        type_, obj = event["type"], event["object"]
+        if type_ == "ERROR":
+            raise error_of(int(obj.get("code") or 500), json.dumps(obj).encode(), f"watch of {kind.plural}")
+        obj["metadata"]["resourceVersion"]
+        return WatchEvent(EventType(type_), obj)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Unreachable(f"the server sent something else than an event on a watch: {line[:200]!r}") from None

@@ -1,0 +1,169 @@
+"""What a request asks for: its body as an object, its query parameters, the form of the answer.
+
+The pressure: bodies come from anywhere, so they are bounded before they are read and refused in words when
+they are no object. What must stay true: a parameter that we do not honour is refused, unless leaving it
+out gives a right answer too (limit, resourceVersion of a list).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+from starlette.requests import Request
+
+from mahavishnu_operator.resources.embedded.writes import Options
+from mahavishnu_operator.resources.protocol import Obj
+from mahavishnu_operator.support.errors import InvalidInput
+
+from .answers import RequestRefused
+
+MAX_BODY_BYTES = 3 * 1024 * 1024 // 2
+
+FieldValidation = Literal["Strict", "Warn", "Ignore"]
+JSON_TYPES = ("application/json", "application/yaml")
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True)
+class WriteRequest:
+    """The parameters of a write."""
+
+    options: Options
+    dry_run: bool
+    force: bool
+    show_warnings: bool
+    manager_named: bool
+
+
+def write_request(request: Request) -> WriteRequest:
+    """The parameters of a write, from query and headers."""
+    query = request.query_params
+    validation = query.get("fieldValidation") or "Warn"
+    if validation not in ("Strict", "Warn", "Ignore"):
+        raise InvalidInput(f"fieldValidation {validation!r} is not Strict, Warn or Ignore", reason="BadRequest")
+    dry_run = query.getlist("dryRun")
+    if any(value not in ("All", "") for value in dry_run):
+        raise InvalidInput(f"dryRun {dry_run!r} is not All", reason="BadRequest")
+    manager = query.get("fieldManager", "")
+    if len(manager) > 128 or not manager.isprintable():
+        raise InvalidInput("fieldManager must have at most 128 printable characters", reason="BadRequest")
+    agent = request.headers.get("user-agent", "").split("/")[0]
+    by_default = agent[:128] if agent and agent.isprintable() else "unknown"
+    return WriteRequest(
+        Options(manager or by_default, strict=validation == "Strict"),
+        dry_run="All" in dry_run,
+        force=query.get("force") in ("true", "1"),
+        show_warnings=validation == "Warn",
+        manager_named=bool(manager),
+    )
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_object(request: Request, *, types: tuple[str, ...] = JSON_TYPES, strict: bool = False) -> Obj:
+    """The body as an object."""
+    value = await read_value(request, types=types, strict=strict)
+    if not isinstance(value, dict):
+        raise InvalidInput("the body is no object", reason="BadRequest")
+    return value
+
+
+async def read_value(request: Request, *, types: tuple[str, ...], strict: bool = False) -> Any:
+    """The body as a JSON value. `strict` refuses a member that is given twice."""
+    if (given := content_type(request)) not in types:
+        raise RequestRefused(
+            415,
+            "UnsupportedMediaType",
+            f"a body of type {given or 'nothing'!r} is not understood here",
+            hint=f"accepted: {', '.join(types)}",
+        )
+    body = await read_body(request)
+    return parse(body, yaml_allowed=given.endswith("yaml"), strict=strict)
+
+
+async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body; RequestRefused (413) as soon as it is too long."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise RequestRefused(
+                413, "RequestEntityTooLarge", f"the body has more than {limit} bytes", hint="send a smaller object"
+            )
+    return bytes(body)
+
+
+def parse(body: bytes, *, yaml_allowed: bool, strict: bool = False) -> Any:
+    """The JSON, or YAML without aliases (they unfold to any size), in these bytes."""
+    try:
+        return json.loads(body, object_pairs_hook=_refuse_twice if strict else None, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InvalidInput("the body is nested too deeply", reason="BadRequest") from None
+    except ValueError as error:
+        if not yaml_allowed:
+            raise InvalidInput(f"the body is no JSON: {error}", reason="BadRequest") from None
+    try:
+        text = body.decode()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
+            raise InvalidInput("the body uses YAML aliases", hint="write the values out", reason="BadRequest")
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader, without times)
+        return json.loads(json.dumps(value))  # what YAML knows and JSON does not fails here
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
+        raise InvalidInput(f"the body is neither JSON nor YAML: {error}", reason="BadRequest") from None
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as Kubernetes reads it: a time is a string."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInput(f"the body gives {', '.join(twice)} twice", reason="BadRequest")
+    return members
+
+
+def _refuse_constant(word: str) -> Any:
+    raise InvalidInput(f"the body holds {word}, which is no JSON", reason="BadRequest")
+
+
+def wanted_form(accept: str) -> str:
+    """The form that the client likes best of those that we have: Table, PartialObjectMetadata(List), or "" for plain.
+
+    RequestRefused (406) when we have none of what it accepts.
+    """
+    for part in accept.split(",") if accept.strip() else ["*/*"]:
+        media, parameters = _media_type(part)
+        if media not in ("application/json", "application/*", "*/*"):
+            continue
+        form = parameters.get("as", "")
+        if not form:
+            return ""
+        if parameters.get("g") == "meta.k8s.io" and parameters.get("v", "v1") == "v1" and form in _FORMS:
+            return form
+    raise RequestRefused(406, "NotAcceptable", f"nothing we can answer is accepted: {accept[:200]!r}")
+
+
+_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+
+
+def _media_type(part: str) -> tuple[str, Mapping[str, str]]:
+    media, *rest = (word.strip() for word in part.split(";"))
+    return media.lower(), {name: value for name, _, value in (word.partition("=") for word in rest)}
