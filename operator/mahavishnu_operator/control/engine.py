@@ -1,0 +1,320 @@
+"""The engine put together: store, dispatcher, backends and reconcilers around one source of objects.
+
+The same in a cluster (objects from kopf's watch) and without one (objects from our own). The pressure: parts that
+are started in the wrong order lose work (a queue that runs before the lists are in calls every pool missing), and a
+part that dies quietly stops everything without a word. What must stay true: reconciling begins only when both kinds were listed;
+the workers of an earlier process are known dead before their tasks are leased; whatever background work fails ends in `failed()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from mahavishnu_operator.api.reasons import JobPhase
+from mahavishnu_operator.backends.local_process import LocalProcessBackend
+from mahavishnu_operator.backends.protocol import Backend
+from mahavishnu_operator.dispatch.dispatcher import Dispatcher
+from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.dispatch.server import DispatchServer
+from mahavishnu_operator.resources.protocol import (
+    SCAN_JOB,
+    WORKER_POOL,
+    EventType,
+    Key,
+    Kind,
+    Obj,
+    Resources,
+    WatchEvent,
+)
+from mahavishnu_operator.scan.tools.registry import TOOLS
+from mahavishnu_operator.store.protocol import StaleEpoch
+from mahavishnu_operator.store.sqlite import SqliteStore
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .acceptance import Policy
+from .aggregation import Aggregator
+from .events import Recorder
+from .job_reconciler import JobReconciler
+from .objects import Objects
+from .pool_reconciler import PoolReconciler
+from .runtime import KeyedQueue, backoff_seconds
+from .status import StatusWriter
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_SECONDS = 0.25  # how soon a job is looked at after a task changed; its end is looked at once
+LOAD_SECONDS = 0.1  # the same for a pool
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine is started. `path_roots` None: any folder may be scanned (one user's own machine).
+
+    `namespaces` empty: all. `resync_seconds`: how often complete lists are compared.
+    """
+
+    data_dir: Path
+    dispatch_host: str = "127.0.0.1"
+    dispatch_port: int = 8681
+    enable_local_process: bool = False
+    path_roots: tuple[Path, ...] | None = ()
+    namespaces: tuple[str, ...] = ()
+    lease_seconds: float = 15.0
+    resync_seconds: float = 120.0
+    shutdown_seconds: float = 10.0
+    concurrency: int = 8
+    log_level: str = "info"
+
+
+class Engine:
+    """`async with Engine(resources, options)`: works until left. `own_watch` False: fed through `observe`."""
+
+    def __init__(self, resources: Resources, options: EngineOptions, *, own_watch: bool = True) -> None:
+        self.resources, self.options = resources, options
+        self._own_watch = own_watch
+        self._stack = AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+        self._watchers: dict[Key, set[asyncio.Event]] = {}
+        self._pool_versions: dict[Key, tuple[str, int]] = {}
+        self.synced = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._failure = asyncio.get_running_loop().create_future()
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        options, namespaces = self.options, self.options.namespaces
+        await asyncio.to_thread(options.data_dir.mkdir, parents=True, exist_ok=True, mode=0o700)
+        self.store = SqliteStore(options.data_dir)
+        self._stack.push_async_callback(self.store.close)
+        self.dispatch = Dispatcher(self.store, lease_seconds=options.lease_seconds)
+        await self.dispatch.start()
+        self._stack.push_async_callback(self.dispatch.close)
+        self.server = DispatchServer(self.dispatch, host=options.dispatch_host, port=options.dispatch_port)
+        await self.server.start()
+        self._stack.push_async_callback(self.server.close)
+        policy = Policy(options.enable_local_process, options.path_roots, tuple(sorted(TOOLS)))
+        self.pools = Objects(self.resources, WORKER_POOL, namespaces=namespaces, on_change=self._pool_changed)
+        self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
+        recorder = Recorder(self.resources)
+        self._pool_reconciler = PoolReconciler(
+            objects=self.pools,
+            dispatch=self.dispatch,
+            backends=await self._open_backends(),
+            writer=StatusWriter(self.resources, WORKER_POOL),
+            recorder=recorder,
+            policy=policy,
+        )
+        self._job_reconciler = JobReconciler(
+            objects=self.jobs,
+            pools=self.pools,
+            resources=self.resources,
+            dispatch=self.dispatch,
+            aggregator=Aggregator(self.dispatch, self.store),
+            writer=StatusWriter(self.resources, SCAN_JOB),
+            recorder=recorder,
+            policy=policy,
+        )
+        self._pool_queue = self._queue(self._pool_reconciler.reconcile, "pools")
+        self._job_queue = self._queue(self._job_reconciler.reconcile, "jobs")
+        self.dispatch.on_job_changed(self._tasks_changed)
+        self.dispatch.on_pool_changed(self._load_changed)
+        self._stack.push_async_callback(self._stop_tasks)
+        self._spawn(self._reconcile(), "reconciling")
+        if self._own_watch:
+            self._spawn(self.pools.run(), "watching workerpools")
+            self._spawn(self.jobs.run(), "watching scanjobs")
+        self._spawn(self._keep_resyncing(), "comparing complete lists")
+        self._spawn(self.dispatch.run(), "dispatching")
+
+    async def _open_backends(self) -> dict[str, Backend]:
+        if not self.options.enable_local_process:
+            return {}
+        backend = LocalProcessBackend(
+            self.options.data_dir / "workers",
+            server=self.server.url,
+            issue_token=lambda pool, worker: self.dispatch.issue_token(pool=pool, worker=worker),
+            on_exit=self._worker_ended,
+            log_level=self.options.log_level,
+            shutdown_seconds=self.options.shutdown_seconds,
+        )
+        for pool, worker in await backend.open():
+            message = "the process that had started it ended"
+            await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
+        self._stack.push_async_callback(backend.close)
+        return {backend.name: backend}
+
+    def _queue(self, work: Callable[[Key], Coroutine[Any, Any, float | None]], name: str) -> KeyedQueue[Key]:
+        return KeyedQueue(work, name=name, concurrency=self.options.concurrency, fatal=(StaleEpoch,))
+
+    # --- background ---------------------------------------------------------------------------------
+
+    async def _reconcile(self) -> None:
+        await self.pools.synced()
+        await self.jobs.synced()
+        await self._forget_missing_jobs()
+        self.synced.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pool_queue.run())
+            group.create_task(self._job_queue.run())
+
+    async def _keep_resyncing(self) -> None:
+        failures = 0
+        if self._own_watch:
+            await asyncio.sleep(self.options.resync_seconds)
+        while True:
+            try:
+                await self.resync()
+            except MahavishnuError as error:
+                failures += 1
+                log.warning("the objects could not be listed", error=str(error))
+                await asyncio.sleep(backoff_seconds(failures))
+                continue
+            failures = 0
+            await asyncio.sleep(self.options.resync_seconds)
+
+    async def resync(self) -> None:
+        """Compare with complete lists and look at every object again. Raises Unreachable and what else `list` raises."""
+        await self.pools.resync()
+        await self.jobs.resync()
+        for kind, objects in ((WORKER_POOL, self.pools), (SCAN_JOB, self.jobs)):
+            for obj in objects:
+                self.enqueue(kind, Key.of(obj))
+        if self.synced.is_set():
+            await self._forget_missing_jobs()
+
+    async def _forget_missing_jobs(self) -> None:
+        """Drop what is stored of jobs whose object is gone.
+
+        An engine for some namespaces cannot tell whether a closed job's object is elsewhere: those stay.
+        """
+        if self.options.namespaces:
+            known = [job.uid for job in await self.store.open_jobs() if job.namespace in self.options.namespaces]
+        else:
+            known = [uid for uid, _ in await self.store.known_jobs()]
+        missing = [uid for uid in known if self.jobs.key_of(uid) is None]
+        if missing:
+            log.info("forgetting jobs whose objects are gone", jobs=len(missing))
+            await self.dispatch.forget(missing)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        task = asyncio.create_task(work, name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self._failure is None or self._failure.done():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} ended without being asked to")
+        log.error("the engine cannot go on", part=task.get_name(), exc_info=error)
+        self._failure.set_exception(error)
+
+    async def _stop_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._failure is not None and self._failure.done() and not self._failure.cancelled():
+            self._failure.exception()  # said already; nobody has to have waited for it
+
+    async def failed(self) -> None:
+        """Wait until something that everything depends on has failed, and raise that."""
+        if self._failure is None:
+            raise RuntimeError("the engine was not entered")
+        await asyncio.shield(self._failure)
+
+    # --- what happens -------------------------------------------------------------------------------
+
+    def enqueue(self, kind: Kind, key: Key) -> None:
+        """Look at an object as soon as possible."""
+        (self._pool_queue if kind == WORKER_POOL else self._job_queue).add(key)
+
+    def observe(self, kind: Kind, type_: EventType, obj: Obj) -> None:
+        """Take in one event of a watch that somebody else follows."""
+        (self.pools if kind == WORKER_POOL else self.jobs).observe(WatchEvent(type_, obj))
+
+    def _pool_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
+        self.enqueue(WORKER_POOL, key)
+        if _identity(before) == _identity(after):
+            return
+        for job in self.jobs:  # some may wait for this pool
+            reference = (job.get("spec") or {}).get("poolRef") or {}
+            namespace = reference.get("namespace") or job["metadata"].get("namespace", "default")
+            if Key(namespace, reference.get("name", "")) == key:
+                self.enqueue(SCAN_JOB, Key.of(job))
+
+    def _job_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
+        self.enqueue(SCAN_JOB, key)
+        self._notify(key)
+
+    def _tasks_changed(self, uid: str) -> None:
+        key = self.jobs.key_of(uid)
+        if key is None:
+            return
+        progress = self.dispatch.progress(uid)
+        if progress is None or progress.done:
+            self._job_queue.add(key)
+        else:
+            self._job_queue.add_after(key, PROGRESS_SECONDS)
+        self._notify(key)
+
+    def _load_changed(self, pool: str) -> None:
+        namespace, _, name = pool.partition("/")
+        self._pool_queue.add_after(Key(namespace, name), LOAD_SECONDS)
+
+    async def _worker_ended(self, pool: Key, worker: str, message: str) -> None:
+        await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
+        self._pool_queue.add(pool)
+
+    # --- for those who wait -------------------------------------------------------------------------
+
+    def _notify(self, key: Key) -> None:
+        for event in self._watchers.get(key, ()):
+            event.set()
+
+    async def wait_terminal(self, key: Key, on_progress: Callable[[JobProgress], None] | None = None) -> Obj:
+        """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
+        news = asyncio.Event()
+        self._watchers.setdefault(key, set()).add(news)
+        obj = await self.resources.get(SCAN_JOB, key)
+        uid, shown = obj["metadata"]["uid"], None
+        try:
+            while not JobPhase((obj.get("status") or {}).get("phase") or JobPhase.PENDING).terminal:
+                progress = self.dispatch.progress(uid)
+                if on_progress is not None and progress is not None and progress != shown:
+                    on_progress(progress)
+                    shown = progress
+                await news.wait()
+                news.clear()
+                seen = self.jobs.get(key)
+                obj = seen if seen is not None else await self.resources.get(SCAN_JOB, key)
+            return obj
+        finally:
+            self._watchers[key].discard(news)
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+
+def _identity(obj: Obj | None) -> tuple[str, int] | None:
+    return (obj["metadata"]["uid"], obj["metadata"].get("generation", 1)) if obj is not None else None
