@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mahavishnu_operator.api.reasons import FailureClass
+from mahavishnu_operator.api.wire import TaskSpec
 from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import (
+    AttemptEnd,
     GrantRecord,
     JobRecord,
     Recorded,
@@ -26,15 +31,34 @@ def key(task: str = "t0", job: str = "u1") -> TaskKey:
     return TaskKey(job, task)
 
 
+def lost(task: str = "t0", *, attempt: int = 1, requeue: bool = True) -> AttemptEnd:
+    return AttemptEnd(key(task), attempt, FailureClass.WORKER_LOST, "WorkerLost", "gone", requeue, 3.0)
+
+
+class Clock:
+    """The machine's clock, moved ahead where a test wants hours to pass."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 class Holder:
     """A store and the epoch that its user holds, with the steps that most tests begin with."""
 
-    def __init__(self, store: Store, epoch: int) -> None:
-        self.store, self.epoch = store, epoch
+    def __init__(self, store: Store, epoch: int, clock: Clock) -> None:
+        self.store, self.epoch, self.clock = store, epoch, clock
 
     async def add(self, *tasks: str, job: JobRecord = JOB) -> None:
         records = [TaskRecord(TaskKey(job.uid, task), number, b"{}") for number, task in enumerate(tasks)]
         await self.store.add_job(self.epoch, job, records)
+
+    async def add_spec(self, task: str, spec: TaskSpec, *, job: JobRecord = JOB) -> None:
+        await self.store.add_job(self.epoch, job, [TaskRecord(TaskKey(job.uid, task), 0, msgspec.json.encode(spec))])
+
+    async def lose(self, task: str, *, attempt: int = 1, requeue: bool = True) -> None:
+        await self.store.end_attempts(self.epoch, [lost(task, attempt=attempt, requeue=requeue)])
 
     async def grant(self, *tasks: str, attempt: int = 1) -> None:
         await self.store.record_grants(
@@ -51,6 +75,7 @@ class Holder:
 
 @pytest.fixture(params=["sqlite"])
 async def held(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Holder]:
-    store = SqliteStore(tmp_path / "store")
-    yield Holder(store, await store.take_epoch("tests"))
+    clock = Clock()
+    store = SqliteStore(tmp_path / "store", clock=clock)
+    yield Holder(store, await store.take_epoch("tests"), clock)
     await store.close()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import pytest
 
 from mahavishnu_operator.api.reasons import FailureClass
-from mahavishnu_operator.store.records import AttemptEnd, JobState, Recorded, TaskState
-from mahavishnu_operator.support.errors import Conflict
+from mahavishnu_operator.store.records import (
+    AttemptEnd,
+    JobState,
+    Recorded,
+    ResultRecord,
+    TaskKey,
+    TaskRecord,
+    TaskState,
+)
+from mahavishnu_operator.support.errors import Conflict, InvalidInput
 
-from .conftest import JOB, Holder, key
-
-
-def lost(task: str = "t0", *, attempt: int = 1, requeue: bool = True) -> AttemptEnd:
-    return AttemptEnd(key(task), attempt, FailureClass.WORKER_LOST, "WorkerLost", "gone", requeue, 3.0)
+from .conftest import JOB, Holder, key, lost
 
 
 async def test_the_result_of_an_open_attempt_is_recorded(held: Holder) -> None:
@@ -44,6 +48,46 @@ async def test_a_late_result_of_an_older_attempt_is_superseded(held: Holder) -> 
     await held.grant("t0", attempt=2)
     assert await held.deliver("t0", attempt=1) == [Recorded.SUPERSEDED]
     assert await held.deliver("t0", attempt=2) == [Recorded.RECORDED]
+
+
+async def test_a_result_after_the_dispatcher_gave_the_task_up_is_superseded(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    await held.lose("t0", requeue=False)
+    given_up = await held.store.result(key())
+    assert await held.deliver("t0") == [Recorded.SUPERSEDED]
+    assert await held.store.result(key()) == given_up
+
+
+async def test_a_result_of_an_attempt_that_was_never_granted_is_superseded(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    assert await held.deliver("t0", attempt=7) == [Recorded.SUPERSEDED]
+    assert await held.states() == {"t0": TaskState.LEASED}
+
+
+async def test_a_result_that_would_not_end_its_task_is_refused(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    with pytest.raises(InvalidInput, match="u1/t0"):
+        await held.store.record_results(held.epoch, [ResultRecord(key(), 1, TaskState.LEASED, b"{}", 2.0)])
+
+
+async def test_a_charged_result_is_charged_to_the_task(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    await held.store.record_results(held.epoch, [ResultRecord(key(), 1, TaskState.FAILED, b"{}", 2.0, charged=True)])
+    (task,) = await held.store.tasks("u1")
+    assert (task.state, task.charged, task.lost) == (TaskState.FAILED, 1, 0)
+
+
+async def test_an_attempt_that_the_tool_ended_is_charged_and_others_are_not(held: Holder) -> None:
+    await held.add("t0")
+    for attempt, failure in enumerate((FailureClass.TOOL, FailureClass.WORKER_LOST, FailureClass.DISRUPTED), start=1):
+        await held.grant("t0", attempt=attempt)
+        await held.store.end_attempts(held.epoch, [AttemptEnd(key(), attempt, failure, "R", "m", True, 3.0)])
+    (task,) = await held.store.tasks("u1")
+    assert (task.state, task.attempts, task.charged, task.lost) == (TaskState.QUEUED, 3, 1, 2)
 
 
 async def test_a_result_for_a_task_that_nobody_knows_is_unknown(held: Holder) -> None:
@@ -118,6 +162,41 @@ async def test_cancelling_ends_queued_tasks_and_leaves_running_ones(held: Holder
     assert await held.store.result(key("t1")) is not None
 
 
+async def test_a_lost_task_of_a_cancelled_job_is_cancelled_and_not_queued(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    await held.store.set_job_state(held.epoch, "u1", JobState.CANCELLED)
+    await held.lose("t0")
+    assert await held.states() == {"t0": TaskState.CANCELLED}
+    assert await held.deliver("t0") == [Recorded.SUPERSEDED]
+
+
+async def test_a_running_task_of_a_cancelled_job_still_answers(held: Holder) -> None:
+    await held.add("t0")
+    await held.grant("t0")
+    await held.store.set_job_state(held.epoch, "u1", JobState.CANCELLED)
+    assert await held.deliver("t0") == [Recorded.RECORDED]
+
+
+async def test_cancelling_an_unknown_job_changes_nothing(held: Holder) -> None:
+    await held.add("t0")
+    await held.store.set_job_state(held.epoch, "nobody", JobState.CANCELLED)
+    assert await held.states() == {"t0": TaskState.QUEUED}
+
+
+async def test_a_closed_job_is_not_opened_again(held: Holder) -> None:
+    await held.add("t0")
+    await held.store.set_job_state(held.epoch, "u1", JobState.CLOSED)
+    await held.store.set_job_state(held.epoch, "u1", JobState.CANCELLED)
+    assert await held.store.open_jobs() == []
+    assert await held.states() == {"t0": TaskState.QUEUED}
+
+
+async def test_a_job_takes_no_tasks_of_another_job(held: Holder) -> None:
+    with pytest.raises(InvalidInput, match="u2/t0"):
+        await held.store.add_job(held.epoch, JOB, [TaskRecord(TaskKey("u2", "t0"), 0, b"{}")])
+
+
 async def test_a_task_added_to_a_cancelled_job_is_cancelled(held: Holder) -> None:
     await held.add("t0")
     await held.store.set_job_state(held.epoch, "u1", JobState.CANCELLED)
@@ -132,6 +211,15 @@ async def test_results_come_in_pages_by_seq(held: Holder) -> None:
     first = await held.store.results("u1", limit=2)
     rest = await held.store.results("u1", after_seq=first[-1][0], limit=2)
     assert [r.key.task for _, r in [*first, *rest]] == ["t0", "t1", "t2"]
+
+
+async def test_a_page_never_parts_tasks_of_one_seq(held: Holder) -> None:
+    tasks = [TaskRecord(key(name), seq, b"{}") for name, seq in (("t0", 0), ("t1", 1), ("t2", 1), ("t3", 2))]
+    await held.store.add_job(held.epoch, JOB, tasks)
+    await held.grant("t0", "t1", "t2", "t3")
+    await held.deliver("t0", "t1", "t2", "t3")
+    assert [r.key.task for _, r in await held.store.results("u1", limit=2)] == ["t0", "t1", "t2"]
+    assert [r.key.task for _, r in await held.store.results("u1", after_seq=1)] == ["t3"]
 
 
 async def test_closed_jobs_are_not_open(held: Holder) -> None:

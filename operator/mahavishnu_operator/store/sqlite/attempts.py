@@ -9,14 +9,13 @@ from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.store.records import (
     AttemptEnd,
     GrantRecord,
-    Recorded,
-    ResultRecord,
     TaskKey,
     TaskState,
 )
 from mahavishnu_operator.support.errors import Conflict
 
-from .jobs import insert_results, made_result
+from . import results
+from .jobs import cancel_queued_if_cancelled
 
 
 def record_grants(connection: sqlite3.Connection, grants: Sequence[GrantRecord]) -> None:
@@ -47,7 +46,10 @@ def open_grants(connection: sqlite3.Connection) -> list[GrantRecord]:
 
 
 def end_attempts(connection: sqlite3.Connection, ends: Sequence[AttemptEnd]) -> None:
-    """Close attempts that brought no answer; those that are closed already are left as they are."""
+    """Close attempts that brought no answer; those that are closed already are left as they are.
+
+    A task of a cancelled job is not queued again: it is cancelled, or the job's counts would never add up.
+    """
     for end in ends:
         key = (end.key.job, end.key.task)
         closed = connection.execute(
@@ -63,33 +65,10 @@ def end_attempts(connection: sqlite3.Connection, ends: Sequence[AttemptEnd]) -> 
             "UPDATE tasks SET state = ?, charged = charged + ?, lost = lost + ? WHERE job = ? AND task = ?",
             (state.value, charged, 1 - charged, *key),
         )
-        if not end.requeue:
-            body = made_result(end.key, end.attempt, "failed", end.reason, end.message)
-            insert_results(connection, [(end.key, end.attempt, state, body, end.ended_at)])
-
-
-def record_results(connection: sqlite3.Connection, results: Sequence[ResultRecord]) -> list[Recorded]:
-    """Record each result whose attempt is the task's latest and still open; say what became of each."""
-    return [_record(connection, result) for result in results]
-
-
-def _record(connection: sqlite3.Connection, result: ResultRecord) -> Recorded:
-    key = (result.key.job, result.key.task)
-    closed = connection.execute(
-        "UPDATE attempts SET ended_at = ? WHERE job = ? AND task = ? AND attempt = ? AND ended_at IS NULL"
-        " AND EXISTS (SELECT 1 FROM tasks t WHERE t.job = attempts.job AND t.task = attempts.task"
-        " AND t.attempts = attempts.attempt AND t.state = 'leased')",
-        (result.finished_at, *key, result.attempt),
-    ).rowcount
-    if closed:
-        connection.execute(
-            "UPDATE tasks SET state = ?, charged = charged + ? WHERE job = ? AND task = ?",
-            (result.state.value, int(result.charged), *key),
-        )
-        insert_results(connection, [(result.key, result.attempt, result.state, result.body, result.finished_at)])
-        return Recorded.RECORDED
-    row = connection.execute("SELECT attempt FROM results WHERE job = ? AND task = ?", key).fetchone()
-    if row is not None:
-        return Recorded.DUPLICATE if row[0] == result.attempt else Recorded.SUPERSEDED
-    known = connection.execute("SELECT 1 FROM tasks WHERE job = ? AND task = ?", key).fetchone()
-    return Recorded.SUPERSEDED if known else Recorded.UNKNOWN
+        if end.requeue:
+            cancel_queued_if_cancelled(connection, end.key.job, now=end.ended_at)
+        else:
+            failed = results.made(
+                end.key, end.attempt, status="failed", reason=end.reason, message=end.message, at=end.ended_at
+            )
+            results.insert(connection, [failed])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState
+from mahavishnu_operator.support.errors import InvalidInput
+
+from . import results
+from .references import named_in, tie, tied_to
 
 _JOB_COLUMNS = "uid, namespace, name, pool, priority, parallelism, max_attempts, task_timeout_seconds, state"
 _TASK_COLUMNS = "job, task, seq, spec, priority, state, attempts, charged, lost"
@@ -16,6 +19,8 @@ _TASK_COLUMNS = "job, task, seq, spec, priority, state, attempts, charged, lost"
 
 def add_job(connection: sqlite3.Connection, job: JobRecord, tasks: Sequence[TaskRecord], *, now: float) -> None:
     """Insert what is not there yet. Tasks of a cancelled job come in cancelled."""
+    if strange := [str(task.key) for task in tasks if task.key.job != job.uid]:
+        raise InvalidInput(f"job {job.uid} was given tasks of another job: {', '.join(strange[:5])}")
     connection.execute(
         f"INSERT INTO jobs ({_JOB_COLUMNS}, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608
         (
@@ -36,53 +41,33 @@ def add_job(connection: sqlite3.Connection, job: JobRecord, tasks: Sequence[Task
         " ON CONFLICT DO NOTHING",
         [(t.key.job, t.key.task, t.seq, t.spec, t.priority) for t in tasks],
     )
-    (state,) = connection.execute("SELECT state FROM jobs WHERE uid = ?", (job.uid,)).fetchone()
-    if JobState(state) is JobState.CANCELLED:
-        _cancel_queued(connection, job.uid, now=now)
+    tie(connection, [(sha, job.uid) for task in tasks for sha in named_in(task.spec)])
+    cancel_queued_if_cancelled(connection, job.uid, now=now)
 
 
 def set_job_state(connection: sqlite3.Connection, uid: str, state: JobState, *, now: float) -> None:
     """Change the state of a job that is not closed; cancelling also ends its queued tasks."""
     connection.execute("UPDATE jobs SET state = ? WHERE uid = ? AND state <> 'closed'", (state.value, uid))
-    if state is JobState.CANCELLED:
-        _cancel_queued(connection, uid, now=now)
+    cancel_queued_if_cancelled(connection, uid, now=now)
 
 
-def _cancel_queued(connection: sqlite3.Connection, uid: str, *, now: float) -> None:
+def cancel_queued_if_cancelled(connection: sqlite3.Connection, uid: str, *, now: float) -> None:
+    """Give every queued task of a cancelled job its result; of any other job, nothing."""
     queued = connection.execute(
-        "SELECT task, attempts FROM tasks WHERE job = ? AND state = 'queued' ORDER BY seq", (uid,)
+        "SELECT t.task, t.attempts FROM tasks t JOIN jobs j ON j.uid = t.job"
+        " WHERE t.job = ? AND j.state = 'cancelled' AND t.state = 'queued' ORDER BY t.seq",
+        (uid,),
     ).fetchall()
-    insert_results(
+    words = "the job was cancelled while this task waited for a worker"
+    results.insert(
         connection,
         (
-            (
-                TaskKey(uid, task),
-                attempts,
-                TaskState.CANCELLED,
-                made_result(TaskKey(uid, task), attempts, "cancelled"),
-                now,
-            )
+            results.made(TaskKey(uid, task), attempts, status="cancelled", reason="Cancelled", message=words, at=now)
             for task, attempts in queued
         ),
     )
-    connection.execute("UPDATE tasks SET state = 'cancelled' WHERE job = ? AND state = 'queued'", (uid,))
-
-
-def made_result(key: TaskKey, attempt: int, status: str, reason: str = "Cancelled", message: str = "") -> bytes:
-    """The body of a result that no worker delivered."""
-    words = message or "the job was cancelled before a worker took this task"
-    return msgspec.json.encode(
-        TaskResult(task=str(key), attempt=attempt, status=status, reason=reason, message=words)  # type: ignore[arg-type]
-    )
-
-
-def insert_results(
-    connection: sqlite3.Connection, rows: Iterable[tuple[TaskKey, int, TaskState, bytes, float]]
-) -> None:
-    """Add results; the primary key refuses a second one of a task."""
     connection.executemany(
-        "INSERT INTO results (job, task, attempt, state, body, finished_at) VALUES (?, ?, ?, ?, ?, ?)",
-        [(key.job, key.task, attempt, state.value, body, at) for key, attempt, state, body, at in rows],
+        "UPDATE tasks SET state = 'cancelled' WHERE job = ? AND task = ?", [(uid, task) for task, _ in queued]
     )
 
 
@@ -101,11 +86,8 @@ def tasks_of(connection: sqlite3.Connection, uid: str) -> list[TaskRecord]:
     ]
 
 
-def forget(connection: sqlite3.Connection, uids: Sequence[str]) -> list[str]:
-    """Delete these jobs with all that hangs on them; blobs that no job refers to any more."""
-    freed: set[str] = set()
-    for uid in uids:
-        freed.update(sha for (sha,) in connection.execute("SELECT sha256 FROM blob_refs WHERE job = ?", (uid,)))
-        connection.execute("DELETE FROM jobs WHERE uid = ?", (uid,))
-    still = "SELECT 1 FROM blob_refs WHERE sha256 = ? LIMIT 1"
-    return [sha for sha in sorted(freed) if connection.execute(still, (sha,)).fetchone() is None]
+def forget(connection: sqlite3.Connection, uids: Sequence[str]) -> set[str]:
+    """Delete these jobs with all that hangs on them; the blobs that they named."""
+    blobs = tied_to(connection, uids)
+    connection.executemany("DELETE FROM jobs WHERE uid = ?", [(uid,) for uid in uids])
+    return blobs

@@ -1,4 +1,4 @@
-"""Outputs, blob references, reports, memory and tokens in SQL."""
+"""Outputs, reports, memory and tokens in SQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 from mahavishnu_operator.store.records import MemoryKey, OutputPiece, ReportRecord, TaskKey, TokenRecord
+from mahavishnu_operator.support.errors import NotFound
+
+from .references import tie
 
 
 def append_output(connection: sqlite3.Connection, pieces: Sequence[OutputPiece]) -> None:
@@ -23,8 +26,9 @@ def read_output(
 ) -> bytes:
     """Up to `limit` bytes from `offset`; b'' at the end or where nothing is known."""
     if attempt is None:
-        sql = "SELECT max(attempt) FROM outputs WHERE job = ? AND task = ?"
-        (attempt,) = connection.execute(sql, (key.job, key.task)).fetchone()
+        sql = "SELECT attempts FROM tasks WHERE job = ? AND task = ?"
+        row = connection.execute(sql, (key.job, key.task)).fetchone()
+        attempt = row[0] if row else 0
     rows = connection.execute(
         "SELECT start, data FROM outputs WHERE job = ? AND task = ? AND attempt = ? AND stream = ?"
         " AND start + length(data) > ? AND start < ? ORDER BY start",
@@ -39,17 +43,11 @@ def read_output(
     return bytes(page[:limit])
 
 
-def name_blobs(connection: sqlite3.Connection, job: str, digests: Sequence[str]) -> None:
-    """Tie blobs to a job that exists."""
-    connection.executemany(
-        "INSERT INTO blob_refs (sha256, job) SELECT ?, uid FROM jobs WHERE uid = ? ON CONFLICT DO NOTHING",
-        [(digest, job) for digest in digests],
-    )
-
-
 def put_report(connection: sqlite3.Connection, report: ReportRecord) -> None:
-    """Insert or replace, and tie the blob to the job."""
-    name_blobs(connection, report.job, [report.sha256])
+    """Insert or replace, and tie the blob to the job. NotFound: there is no such job."""
+    if connection.execute("SELECT 1 FROM jobs WHERE uid = ?", (report.job,)).fetchone() is None:
+        raise NotFound(f"there is no job {report.job} to keep a report for", hint="it was forgotten: drop the report")
+    tie(connection, [(report.sha256, report.job)])
     connection.execute(
         "INSERT INTO reports (job, sha256, size_bytes, truncated, summary, stored_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (job) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes,"
@@ -72,7 +70,7 @@ def remember(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, at: f
     """Mark as good; a later time wins."""
     connection.executemany(
         f"INSERT INTO memory ({_MEMORY}, good_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-        f" ON CONFLICT ({_MEMORY}) DO UPDATE SET good_at = max(good_at, excluded.good_at)",
+        f" ON CONFLICT ({_MEMORY}) DO UPDATE SET good_at = excluded.good_at WHERE memory.good_at < excluded.good_at",
         [(*astuple(key), at) for key in keys],
     )
 

@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,16 +27,17 @@ from mahavishnu_operator.store.records import (
     ResultRecord,
     TaskKey,
     TaskRecord,
-    TaskState,
     TokenRecord,
 )
 from mahavishnu_operator.store.schema import MIGRATIONS
 from mahavishnu_operator.support.database import Database, DatabaseFull
+from mahavishnu_operator.support.errors import NotFound
 
-from . import attempts, jobs, keeping
+from . import attempts, jobs, keeping, references, results
 from .blobs import BlobFolder
 
 T = TypeVar("T")
+SWEPT_AT_ONCE = 1000  # blobs looked at in one turn of the writer: results do not wait long behind them
 
 
 class SqliteStore:
@@ -46,6 +48,7 @@ class SqliteStore:
         self._database = Database(folder / "engine.db", MIGRATIONS)
         self._blobs = BlobFolder(folder / "blobs")
         self._clock = clock
+        self._opened_at = self._swept_at = clock()
 
     async def take_epoch(self, holder: str) -> int:
         """The next epoch, durable."""
@@ -83,30 +86,17 @@ class SqliteStore:
         """Close attempts that brought no answer."""
         await self._fenced(epoch, lambda c: attempts.end_attempts(c, ends))
 
-    async def record_results(self, epoch: int, results: Sequence[ResultRecord]) -> list[Recorded]:
+    async def record_results(self, epoch: int, delivered: Sequence[ResultRecord]) -> list[Recorded]:
         """Record results, and say what became of each."""
-        return await self._fenced(epoch, lambda c: attempts.record_results(c, results))
+        return await self._fenced(epoch, lambda c: results.record_results(c, delivered))
 
     async def result(self, key: TaskKey) -> ResultRecord | None:
         """The result that counts."""
-        sql = "SELECT attempt, state, body, finished_at FROM results WHERE job = ? AND task = ?"
-        row = await self._database.read(lambda c: c.execute(sql, (key.job, key.task)).fetchone())
-        return None if row is None else ResultRecord(key, row[0], TaskState(row[1]), bytes(row[2]), row[3])
+        return await self._database.read(lambda c: results.read_result(c, key))
 
     async def results(self, uid: str, *, after_seq: int = -1, limit: int = 1000) -> list[tuple[int, ResultRecord]]:
         """A page of a job's results, by seq."""
-        rows = await self._database.read(
-            lambda c: c.execute(
-                "SELECT t.seq, r.task, r.attempt, r.state, r.body, r.finished_at FROM results r"
-                " JOIN tasks t ON t.job = r.job AND t.task = r.task WHERE r.job = ? AND t.seq > ?"
-                " ORDER BY t.seq, t.task LIMIT ?",
-                (uid, after_seq, limit),
-            ).fetchall()
-        )
-        return [
-            (seq, ResultRecord(TaskKey(uid, task), attempt, TaskState(state), bytes(body), at))
-            for seq, task, attempt, state, body, at in rows
-        ]
+        return await self._database.read(lambda c: results.read_page(c, uid, after_seq=after_seq, limit=limit))
 
     async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
         """Keep running output."""
@@ -129,15 +119,21 @@ class SqliteStore:
 
     async def name_blobs(self, job: str, digests: Sequence[str]) -> None:
         """Tie blobs to a job: they go when the last job that names them goes."""
-        await self._write(lambda c: keeping.name_blobs(c, job, digests))
+        await self._write(lambda c: references.tie(c, [(digest, job) for digest in digests]))
 
     async def blob(self, sha256: str) -> bytes | None:
         """The bytes of a blob, checked."""
         return await asyncio.to_thread(self._blobs.get, sha256)
 
     async def put_report(self, epoch: int, report: ReportRecord) -> None:
-        """Store or replace a job's report."""
-        await self._fenced(epoch, lambda c: keeping.put_report(c, report))
+        """Store or replace a job's report. NotFound: the job is not there, or the blob was not put before."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not self._blobs.has(report.sha256):
+                raise NotFound(f"report of job {report.job}: there is no blob {report.sha256}", hint="put it first")
+            keeping.put_report(connection, report)
+
+        await self._fenced(epoch, work)
 
     async def report(self, uid: str) -> ReportRecord | None:
         """The report of a job."""
@@ -165,8 +161,7 @@ class SqliteStore:
 
     async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
         """Delete everything of these jobs."""
-        freed = await self._fenced(epoch, lambda c: jobs.forget(c, uids))
-        await asyncio.to_thread(self._blobs.drop, freed)
+        await self._collect(await self._fenced(epoch, lambda c: jobs.forget(c, uids)))
 
     async def known_jobs(self) -> list[tuple[str, float]]:
         """Every job's uid and when it was added."""
@@ -176,6 +171,27 @@ class SqliteStore:
     async def close(self) -> None:
         """Finish writes and release the file."""
         await self._database.close()
+
+    async def _collect(self, freed: set[str]) -> None:
+        """Delete blobs that are waste: of those given, and once an hour of all.
+
+        In the first hour nothing goes: the blobs of the time before the start may still be named by
+        reconcilers that were away as long as we were.
+        """
+        now = self._clock()
+        if now - self._opened_at < references.YOUNG_SECONDS:
+            return
+        candidates = list(freed)
+        if now - self._swept_at >= references.YOUNG_SECONDS:
+            self._swept_at = now
+            candidates = await asyncio.to_thread(self._blobs.put_before, now - references.YOUNG_SECONDS)
+        for start in range(0, len(candidates), SWEPT_AT_ONCE):
+            some = candidates[start : start + SWEPT_AT_ONCE]
+            await self._write(partial(self._drop_waste, some, now=now))
+
+    def _drop_waste(self, digests: list[str], connection: sqlite3.Connection, *, now: float) -> None:
+        before = references.collectable_before(connection, now=now)
+        self._blobs.drop(references.untied(connection, digests), before=before)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
