@@ -7,20 +7,40 @@ numbers, and the report is a reference by sha256.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr
 
-from .base import ApiModel, Bool, Count, Glob, Name, Path, Priority, Seconds, Sha256, Text
+from .base import (
+    FILLED,
+    SET,
+    UNFILLED,
+    ApiModel,
+    Bool,
+    Count,
+    FilePath,
+    Glob,
+    LongName,
+    Name,
+    Namespace,
+    Path,
+    Priority,
+    Revision,
+    Seconds,
+    Sha256,
+    Text,
+    Total,
+    keyed_by,
+)
+from .condition import BY_TYPE, CONDITIONS_DESCRIPTION, UNSEEN, Conditions
 from .reasons import JobPhase, Level, Verdict
-from .workerpool import Condition
 
 
 class PoolRef(ApiModel):
     """A WorkerPool by name; `namespace` only where the pool's allowedNamespaces admits ours."""
 
-    name: Name
-    namespace: Name | None = None
+    name: Name = Field(description="Name of the WorkerPool.")
+    namespace: Namespace | None = Field(None, description="Its namespace; left out: the ScanJob's own.")
 
 
 class RoutingStrategy(StrEnum):
@@ -33,44 +53,60 @@ class RoutingStrategy(StrEnum):
 
 
 class Routing(ApiModel):
-    """How a pool is chosen."""
+    """How a pool, and if wished a worker, is chosen."""
 
-    strategy: RoutingStrategy = RoutingStrategy.LEAST_LOADED
-    worker_class: Name | None = None
-    pools: Annotated[list[Name], Field(max_length=64)] = Field(default_factory=list)
-    affinity_key: Text | None = None
-    worker_name: Name | None = None
+    strategy: RoutingStrategy = Field(RoutingStrategy.LEAST_LOADED, description="How one of several pools is chosen.")
+    worker_class: Name | None = Field(None, description="Only pools with this workerClass.")
+    pools: Annotated[list[Name], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Only pools of these names; empty: every pool that the job may use.",
+        json_schema_extra=SET,
+    )
+    affinity_key: Text | None = Field(
+        None, description="With strategy affinity: jobs with the same key go to the same pool."
+    )
+    worker_name: Name | None = Field(None, description="Only this worker.")
+
+
+class SecretRef(ApiModel):
+    """A Secret in the object's own namespace."""
+
+    name: LongName = Field(description="Name of the Secret.")
 
 
 class GitSource(ApiModel):
     """A git repository and a revision of it."""
 
-    url: Annotated[StrictStr, Field(min_length=1, max_length=2048)]
-    revision: Annotated[StrictStr, Field(min_length=1, max_length=256)] = "HEAD"
-    base_revision: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
-    credentials_secret_ref: Name | None = None
+    url: Annotated[StrictStr, Field(min_length=1, max_length=2048)] = Field(
+        description="Where to fetch from: https://, ssh:// or git@host:path."
+    )
+    revision: Revision = Field("HEAD", description="Branch, tag or commit to scan.")
+    base_revision: Revision | None = Field(None, description="Branch, tag or commit to compare with.")
+    credentials_secret_ref: SecretRef | None = Field(
+        None, description="A Secret in the ScanJob's namespace with the credentials for the repository."
+    )
 
 
 class ArchiveSource(ApiModel):
     """A tar archive uploaded before."""
 
-    sha256: Sha256
+    sha256: Sha256 = Field(description="SHA-256 of the archive, 64 small hexadecimal digits.")
 
 
 class ClaimSource(ApiModel):
     """A PersistentVolumeClaim in the ScanJob's namespace."""
 
-    claim_name: Name
-    sub_path: Annotated[StrictStr, Field(max_length=1024)] = ""
+    claim_name: LongName = Field(description="Name of the PersistentVolumeClaim.")
+    sub_path: Annotated[StrictStr, Field(max_length=1024)] = Field("", description="Folder within the volume.")
 
 
 class Source(ApiModel):
     """Where the files are; exactly one member."""
 
     path: Path | None = Field(None, description="An absolute folder that the workers can read.")
-    git: GitSource | None = None
-    archive: ArchiveSource | None = None
-    persistent_volume_claim: ClaimSource | None = None
+    git: GitSource | None = Field(None, description="A git repository.")
+    archive: ArchiveSource | None = Field(None, description="An archive uploaded before.")
+    persistent_volume_claim: ClaimSource | None = Field(None, description="A volume in the ScanJob's namespace.")
 
 
 class WholeProgramTools(StrEnum):
@@ -83,10 +119,14 @@ class WholeProgramTools(StrEnum):
 class Incremental(ApiModel):
     """Skip what is known good."""
 
-    enabled: Bool = False
-    full_scan_interval_days: Annotated[StrictInt, Field(ge=1, le=365)] = 7
-    fallback_to_full: Bool = True
-    whole_program_tools: WholeProgramTools = WholeProgramTools.RERUN
+    enabled: Bool = Field(False, description="Leave out files whose content was scanned before and found good.")
+    full_scan_interval_days: Annotated[StrictInt, Field(ge=1, le=365)] = Field(
+        7, description="Days after which everything is scanned again."
+    )
+    fallback_to_full: Bool = Field(True, description="Scan everything when what is known good cannot be read.")
+    whole_program_tools: WholeProgramTools = Field(
+        WholeProgramTools.RERUN, description="Rerun tools that need the whole tree, or Defer them to the full scan."
+    )
 
 
 class ChunkingMode(StrEnum):
@@ -99,23 +139,33 @@ class ChunkingMode(StrEnum):
 class Chunking(ApiModel):
     """How files are cut into bins; whole-program tools are never cut."""
 
-    mode: ChunkingMode = ChunkingMode.AUTO
-    size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(10, description="Files a bin in mode Fixed.")
+    mode: ChunkingMode = Field(
+        ChunkingMode.AUTO, description="Auto: by the measured cost of each tool. Fixed: `size` files a bin."
+    )
+    size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
+        10, description="Files a bin in mode Fixed; 10 unless set.", json_schema_extra={UNFILLED: True}
+    )
 
 
 class Scan(ApiModel):
     """Tools x files."""
 
-    tools: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(description="Names of tools.")
+    tools: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        description="Names of tools, each once.", json_schema_extra=SET
+    )
     include: Annotated[list[Glob], Field(max_length=64)] = Field(
-        default_factory=list, description="Globs of files to scan; empty: all."
+        default_factory=list, description="Globs of files to scan, relative to the source; empty: all."
     )
     exclude: Annotated[list[Glob], Field(max_length=64)] = Field(
-        default_factory=list, description="Globs of files to leave out."
+        default_factory=list, description="Globs of files to leave out, relative to the source."
     )
-    changed_since: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
-    incremental: Incremental | None = None
-    chunking: Chunking = Field(default_factory=Chunking)
+    changed_since: Revision | None = Field(
+        None, description="Scan only files that differ from this branch, tag or commit."
+    )
+    incremental: Incremental | None = Field(None, description="Skip what is known good.")
+    chunking: Chunking = Field(
+        default_factory=Chunking, description="How files are cut into bins.", json_schema_extra=FILLED
+    )
     fail_on: Level = Field(
         Level.ERROR, description="Least level of a finding that makes the verdict Failed; none: never."
     )
@@ -127,7 +177,7 @@ Argv = Annotated[list[Annotated[StrictStr, Field(max_length=1024)]], Field(min_l
 class InputRef(ApiModel):
     """A larger input, uploaded before."""
 
-    sha256: Sha256
+    sha256: Sha256 = Field(description="SHA-256 of the input, 64 small hexadecimal digits.")
 
 
 class Workspace(StrEnum):
@@ -143,13 +193,19 @@ class Task(ApiModel):
     `command: ["builtin:noop"]` is answered by the agent itself and starts nothing.
     """
 
-    id: Name
-    command: Argv | None = None
-    prompt: Annotated[StrictStr, Field(min_length=1, max_length=16_384)] | None = None
-    input_ref: InputRef | None = None
-    files: Annotated[list[Path], Field(max_length=200)] = Field(default_factory=list)
-    priority: Priority = 0
-    workspace: Workspace = Workspace.SHARED
+    id: Name = Field(description="Names the task's result; used once in a job.")
+    command: Argv | None = Field(None, description="Program and arguments, started without a shell.")
+    prompt: Annotated[StrictStr, Field(min_length=1, max_length=16_384)] | None = Field(
+        None, description="What to ask a coding agent; on shell workers a command line."
+    )
+    input_ref: InputRef | None = Field(None, description="A prompt uploaded before, for one that does not fit here.")
+    files: Annotated[list[FilePath], Field(max_length=200)] = Field(
+        default_factory=list, description="Files that the task is about; relative ones to the source."
+    )
+    priority: Priority = Field(0, description="Higher runs first within the job.")
+    workspace: Workspace = Field(
+        Workspace.SHARED, description="Shared: the source itself. Worktree: a copy of the task's own."
+    )
 
 
 class ScanJobSpec(ApiModel):
@@ -159,18 +215,22 @@ class ScanJobSpec(ApiModel):
     routing: Routing | None = Field(None, description="How a pool is chosen when none is named.")
     source: Source | None = Field(None, description="Where the files are; required for a scan.")
     scan: Scan | None = Field(None, description="Tools x files.")
-    tasks: Annotated[list[Task], Field(min_length=1, max_length=500)] | None = Field(None, description="Single tasks.")
+    tasks: Annotated[list[Task], Field(min_length=1, max_length=500)] | None = Field(
+        None, description="Single tasks.", json_schema_extra=keyed_by("id")
+    )
     timeout_seconds: Seconds = Field(3600, description="Seconds for the whole job, from creation.")
-    task_timeout_seconds: Seconds = Field(600, description="Seconds of wall clock for one attempt.")
+    task_timeout_seconds: Seconds = Field(
+        600, description="Seconds of wall clock for one attempt; 600 unless set.", json_schema_extra={UNFILLED: True}
+    )
     queue_timeout_seconds: Seconds | None = Field(
-        None, description="Seconds until a worker must have taken the first task."
+        None, description="Seconds from creation until a worker must have taken the first task; left out: no limit."
     )
     max_attempts: Annotated[StrictInt, Field(ge=1, le=10)] = Field(
         2, description="Attempts a task whose tool fails gets."
     )
     priority: Priority = Field(0, description="Higher runs first within a pool.")
     parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Most tasks at the same time."
+        None, description="Most tasks at the same time; left out: as many as the pool has slots."
     )
     suspend: Bool = Field(False, description="Lease nothing new while set.")
     cancel: Bool = Field(False, description="Stop, and keep what is done; cannot be taken back.")
@@ -180,57 +240,74 @@ class ScanJobSpec(ApiModel):
 
 
 class TaskCounts(ApiModel):
-    """Tasks by state. Without `retried` they add up: total = queued + running + succeeded + failed + cached + cancelled."""
+    """Tasks by state. Without `retried`: total = queued + running + succeeded + failed + cached + cancelled."""
 
-    total: Count = 0
-    queued: Count = 0
-    running: Count = 0
-    succeeded: Count = 0
-    failed: Count = 0
-    cached: Count = 0
-    cancelled: Count = 0
-    retried: Count = 0
+    total: Count = Field(0, description="Tasks in the plan.")
+    queued: Count = Field(0, description="Tasks waiting for a worker.")
+    running: Count = Field(0, description="Tasks leased to a worker.")
+    succeeded: Count = Field(0, description="Tasks that ran and have an answer.")
+    failed: Count = Field(0, description="Tasks that ended without an answer.")
+    cached: Count = Field(0, description="Tasks that were not run because their content is known good.")
+    cancelled: Count = Field(0, description="Tasks given up because the job was cancelled or timed out.")
+    retried: Count = Field(0, description="Attempts beyond the first of a task.")
 
 
 class FindingCounts(ApiModel):
-    """Findings by level and by tool; `new` and `fixed` against the last report, when there is one."""
+    """Findings by level and by tool."""
 
-    total: Count = 0
-    by_severity: dict[Name, Count] = Field(default_factory=dict)
-    by_tool: dict[Name, Count] = Field(default_factory=dict)
-    new: Count | None = None
-    fixed: Count | None = None
+    total: Count = Field(0, description="All findings.")
+    by_severity: Annotated[dict[str, Count], Field(max_length=16)] = Field(
+        default_factory=dict, description="Findings by level: error, warning, note."
+    )
+    by_tool: Annotated[dict[str, Count], Field(max_length=64)] = Field(
+        default_factory=dict, description="Findings by tool."
+    )
+    new: Count | None = Field(None, description="Findings that the last report of this source did not have.")
+    fixed: Count | None = Field(None, description="Findings of the last report of this source that are gone.")
 
 
 class ReportRef(ApiModel):
-    """The stored report."""
+    """The stored report, SARIF 2.1.0."""
 
-    uri: Text
-    sha256: Sha256
-    bytes: Annotated[StrictInt, Field(ge=0)]
-    truncated: Bool = False
+    uri: Text = Field(description="Where to read it: a path on the operator's API.")
+    sha256: Sha256 = Field(description="SHA-256 of it.")
+    bytes: Total = Field(description="Its length in bytes.")
+    truncated: Bool = Field(False, description="Some findings were left out to bound its size; the report says which.")
 
 
 class TaskOutcome(ApiModel):
-    """A short answer of one task: for the few that fit."""
+    """A short answer of one task."""
 
-    id: Annotated[StrictStr, Field(max_length=128)]
-    status: Text
-    reason: Text = ""
-    exit_code: Annotated[StrictInt, Field()] | None = None
-    message: Text = ""
+    id: Annotated[StrictStr, Field(max_length=128)] = Field(description="The task.")
+    status: Text = Field(description="How its last attempt ended.")
+    reason: Text = Field("", description="Why, in one CamelCase word.")
+    exit_code: StrictInt | None = Field(None, description="Exit code of its process; negative: ended by that signal.")
+    message: Text = Field("", description="Why, in words.")
 
 
 class ScanJobStatus(ApiModel):
     """How the work stands."""
 
-    observed_generation: Annotated[StrictInt, Field(ge=0)] | None = None
-    phase: JobPhase = JobPhase.PENDING
-    verdict: Verdict = Verdict.PENDING
-    tasks: TaskCounts = Field(default_factory=TaskCounts)
-    findings: FindingCounts | None = None
-    report: ReportRef | None = None
-    results: Annotated[list[TaskOutcome], Field(max_length=20)] = Field(default_factory=list)
-    start_time: Text | None = None
-    completion_time: Text | None = None
-    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    observed_generation: Total | None = Field(None, description="The metadata.generation that this status is about.")
+    phase: JobPhase = Field(
+        JobPhase.PENDING, description="Where the job stands; Succeeded, Failed and Cancelled are ends."
+    )
+    verdict: Verdict = Field(Verdict.PENDING, description="The findings measured against spec.scan.failOn.")
+    tasks: TaskCounts = Field(default_factory=TaskCounts, description="Tasks by state.")
+    findings: FindingCounts | None = Field(None, description="Findings, once all tasks have ended.")
+    report: ReportRef | None = Field(None, description="The stored report.")
+    results: Annotated[list[TaskOutcome], Field(max_length=20)] = Field(
+        default_factory=list, description="Short answers of the first few tasks; all are in the results store."
+    )
+    start_time: Text | None = Field(None, description="When the first task was leased, RFC 3339 in UTC.")
+    completion_time: Text | None = Field(None, description="When the job ended, RFC 3339 in UTC.")
+    conditions: Conditions = Field(default_factory=list, description=CONDITIONS_DESCRIPTION, json_schema_extra=BY_TYPE)
+
+
+# Only what every status has: a default that a reconciler does not write would be written for ever.
+NEW_JOB_STATUS: dict[str, Any] = {
+    "phase": JobPhase.PENDING.value,
+    "verdict": Verdict.PENDING.value,
+    "tasks": {"total": 0, "succeeded": 0, "failed": 0},
+    "conditions": [UNSEEN],
+}

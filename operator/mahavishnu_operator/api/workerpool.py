@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr
 
-from .base import ApiModel, Bool, Count, Name, Seconds, Text
+from .base import FILLED, SET, ApiModel, Bool, Count, LongName, Name, Namespace, Seconds, Text, Total
+from .condition import BY_TYPE, CONDITIONS_DESCRIPTION, UNSEEN, Conditions
+from .podtemplate import KubernetesTemplate
 
 
 class Backend(StrEnum):
@@ -94,15 +96,19 @@ class LocalProcess(ApiModel):
 class SecretKeyRef(ApiModel):
     """A key of a Secret in the object's own namespace."""
 
-    name: Name
-    key: Annotated[StrictStr, Field(min_length=1, max_length=253)] = "token"
+    name: LongName = Field(description="Name of the Secret.")
+    key: Annotated[StrictStr, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        "token", description="Key within it."
+    )
 
 
 class SessionBuddy(ApiModel):
     """Settings of backend session-buddy."""
 
-    url: Annotated[StrictStr, Field(min_length=1, max_length=2048, pattern=r"^https?://")]
-    token_secret_ref: SecretKeyRef | None = None
+    url: Annotated[StrictStr, Field(min_length=1, max_length=2048, pattern=r"^https?://[^/].*$")] = Field(
+        description="Address of the session-buddy server, http or https."
+    )
+    token_secret_ref: SecretKeyRef | None = Field(None, description="The bearer token to send; left out: none.")
 
 
 class PoolMemory(ApiModel):
@@ -111,7 +117,9 @@ class PoolMemory(ApiModel):
     enabled: Bool = Field(False, description="Remember content that was scanned and found good.")
     known_good_seconds: Seconds = Field(86_400, description="Seconds a known-good entry is trusted.")
     read_from: Annotated[list[Name], Field(max_length=16)] = Field(
-        default_factory=list, description="Pools whose memory is read as well."
+        default_factory=list,
+        description="Names of pools in the same namespace whose memory is read as well.",
+        json_schema_extra=SET,
     )
 
 
@@ -129,14 +137,18 @@ class WorkerPoolSpec(ApiModel):
     slots_per_worker: Annotated[StrictInt, Field(ge=1, le=64)] = Field(
         1, description="Tasks one worker runs at the same time."
     )
-    isolation: Isolation = Field(Isolation.SHARED, description="Warm workers, or a fresh Pod a task.")
+    isolation: Isolation = Field(Isolation.SHARED, description="Shared: warm workers. PerTask: a fresh Pod a task.")
     autoscaling: Autoscaling = Field(
-        default_factory=Autoscaling, description="When the number of workers follows the queue."
+        default_factory=Autoscaling,
+        description="When the number of workers follows the queue.",
+        json_schema_extra=FILLED,
     )
-    drain: Drain = Field(default_factory=Drain, description="How a worker is stopped.")
+    drain: Drain = Field(default_factory=Drain, description="How a worker is stopped.", json_schema_extra=FILLED)
     recycle: Recycle | None = Field(None, description="When an idle worker is replaced.")
     retire_workers: Annotated[list[Name], Field(max_length=64)] = Field(
-        default_factory=list, description="Workers to drain and not to replace."
+        default_factory=list,
+        description="Names of workers to drain and not to replace.",
+        json_schema_extra=SET,
     )
     allowed_commands: Annotated[
         list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=64)
@@ -144,9 +156,12 @@ class WorkerPoolSpec(ApiModel):
         default_factory=list,
         description="Names that argv[0] of a command task may have; `any` allows all. "
         "Empty: echo, false, sleep, true and the known scanners.",
+        json_schema_extra=SET,
     )
-    allowed_namespaces: Annotated[list[Name], Field(max_length=64)] = Field(
-        default_factory=list, description="Namespaces whose ScanJobs may use the pool; empty: its own alone."
+    allowed_namespaces: Annotated[list[Namespace], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Namespaces whose ScanJobs may use the pool; empty: its own alone.",
+        json_schema_extra=SET,
     )
     kubernetes: KubernetesTemplate | None = Field(None, description="The Pod of backend kubernetes.")
     local_process: LocalProcess | None = Field(None, description="Settings of backend local-process.")
@@ -155,60 +170,40 @@ class WorkerPoolSpec(ApiModel):
     suspend: Bool = Field(False, description="Want no worker while set.")
 
 
-class Condition(ApiModel):
-    """One entry of status.conditions (meta/v1 Condition)."""
-
-    type: Annotated[StrictStr, Field(max_length=316)]
-    status: Annotated[StrictStr, Field(pattern="^(True|False|Unknown)$", max_length=7)]
-    reason: Annotated[StrictStr, Field(max_length=1024)]
-    message: Annotated[StrictStr, Field(max_length=32_768)] = ""
-    last_transition_time: Annotated[StrictStr, Field(max_length=64)]
-    observed_generation: Annotated[StrictInt, Field(ge=0)] | None = None
-
-
 class LastScale(ApiModel):
-    """The latest change of the number of workers."""
+    """The latest change of the number of wanted workers."""
 
-    time: Text
-    from_: Annotated[Count, Field(alias="from")]
-    to: Count
-    reason: Text
+    time: Text = Field(description="When, RFC 3339 in UTC.")
+    from_: Annotated[Count, Field(alias="from")] = Field(description="Workers wanted before.")
+    to: Count = Field(description="Workers wanted since.")
+    reason: Text = Field(description="Why, in one CamelCase word.")
 
 
 class WorkerPoolStatus(ApiModel):
     """What workers there are."""
 
-    observed_generation: Annotated[StrictInt, Field(ge=0)] | None = None
-    replicas: Count = 0
-    selector: Text = ""
-    ready: Count = 0
-    idle: Count = 0
-    busy: Count = 0
-    draining: Count = 0
-    failed: Count = 0
-    pending_tasks: Count = 0
-    running_tasks: Count = 0
-    completed_total: Annotated[StrictInt, Field(ge=0)] = 0
-    failed_total: Annotated[StrictInt, Field(ge=0)] = 0
-    idle_since: Text | None = None
-    last_scale: LastScale | None = None
-    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    observed_generation: Total | None = Field(None, description="The metadata.generation that this status is about.")
+    replicas: Count = Field(0, description="Workers that exist and have not failed; read through /scale.")
+    selector: Text = Field("", description="Label selector of the workers; read through /scale.")
+    ready: Count = Field(0, description="Workers that can take a task now.")
+    idle: Count = Field(0, description="Ready workers without a task.")
+    busy: Count = Field(0, description="Workers with at least one task.")
+    draining: Count = Field(0, description="Workers that finish their tasks and then stop.")
+    failed: Count = Field(0, description="Workers that died or do not answer.")
+    pending_tasks: Count = Field(0, description="Tasks waiting for a worker of this pool.")
+    running_tasks: Count = Field(0, description="Tasks leased to workers of this pool.")
+    completed_total: Total = Field(0, description="Tasks that ended well since the pool was made.")
+    failed_total: Total = Field(0, description="Tasks that ended badly since the pool was made.")
+    idle_since: Text | None = Field(None, description="Since when the pool has had no task, RFC 3339 in UTC.")
+    last_scale: LastScale | None = Field(None, description="The latest change of the number of wanted workers.")
+    conditions: Conditions = Field(default_factory=list, description=CONDITIONS_DESCRIPTION, json_schema_extra=BY_TYPE)
 
 
-class KubernetesTemplate(ApiModel):
-    """A curated Pod template: what a worker Pod may be given, and nothing else."""
-
-    image: Annotated[StrictStr, Field(min_length=1, max_length=1024)] | None = None
-    resources: dict[str, Any] | None = None
-    env: Annotated[list[dict[str, Any]], Field(max_length=64)] | None = None
-    env_from: Annotated[list[dict[str, Any]], Field(max_length=16)] | None = None
-    node_selector: dict[str, Text] | None = None
-    tolerations: Annotated[list[dict[str, Any]], Field(max_length=32)] | None = None
-    affinity: dict[str, Any] | None = None
-    priority_class_name: Name | None = None
-    image_pull_secrets: Annotated[list[dict[str, Any]], Field(max_length=16)] | None = None
-    runtime_class_name: Name | None = None
-    network_policy: Annotated[StrictStr, Field(pattern="^(Managed|Unmanaged)$", max_length=9)] = "Managed"
-
-
-WorkerPoolSpec.model_rebuild()
+# Only what every status has: a default that a reconciler does not write would be written for ever.
+NEW_POOL_STATUS: dict[str, Any] = {
+    "replicas": 0,
+    "ready": 0,
+    "busy": 0,
+    "pendingTasks": 0,
+    "conditions": [UNSEEN],
+}
