@@ -57,7 +57,10 @@ class Store(Protocol):
         ...
 
     async def set_job_state(self, epoch: int, uid: str, state: JobState) -> None:
-        """Change a job's state; CANCELLED also turns its queued tasks to cancelled. Unknown uid: no change."""
+        """Change a job's state; CANCELLED also turns its queued tasks to cancelled, each with a result.
+
+        An unknown uid or a closed job: no change.
+        """
         ...
 
     async def open_jobs(self) -> list[JobRecord]:
@@ -74,15 +77,24 @@ class Store(Protocol):
 
     # the life of an attempt
     async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
-        """Write grants and mark their tasks leased, attempts + 1."""
+        """Write grants and mark their tasks leased, attempts + 1.
+
+        Conflict, and nothing is written, when a task is not queued with exactly one attempt less.
+        """
         ...
 
     async def end_attempts(self, epoch: int, ends: Sequence[AttemptEnd]) -> None:
-        """Close attempts without a result; their tasks are queued again (`requeue`) or failed with a result row."""
+        """Close attempts without a result; their tasks are queued again (`requeue`) or failed with a result row.
+
+        An attempt that is closed already stays as it is. A task of a cancelled job is cancelled, not queued.
+        """
         ...
 
     async def record_results(self, epoch: int, results: Sequence[ResultRecord]) -> list[Recorded]:
-        """One answer for each result, in order. Only the task's latest attempt, still open, is recorded."""
+        """One answer for each result, in order. Only the task's latest attempt, still open, is recorded.
+
+        DUPLICATE: this very attempt is what counts. SUPERSEDED: it was given up, or another one counts.
+        """
         ...
 
     async def result(self, key: TaskKey) -> ResultRecord | None:
@@ -90,7 +102,7 @@ class Store(Protocol):
         ...
 
     async def results(self, uid: str, *, after_seq: int = -1, limit: int = 1000) -> list[tuple[int, ResultRecord]]:
-        """Results of a job as (seq, result), by seq, a page at a time."""
+        """Results of a job as (seq, result), by seq, a page at a time; tasks of one seq are never parted."""
         ...
 
     async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
@@ -113,7 +125,8 @@ class Store(Protocol):
     async def put_blob(self, data: bytes, *, job: str = "") -> str:
         """Store bytes under their SHA-256 and answer it; with `job` they live as long as that job at the least.
 
-        The same bytes again cost nothing. A blob that no job names may go an hour after it was put.
+        The same bytes again cost nothing. A job also names what its task specs, results and report name.
+        A blob that no job names may go an hour after it was put, if no open job is older than it.
         """
         ...
 
@@ -126,7 +139,7 @@ class Store(Protocol):
         ...
 
     async def put_report(self, epoch: int, report: ReportRecord) -> None:
-        """Store or replace the report of a job; its blob must exist."""
+        """Store or replace the report of a job. NotFound: the job or the blob is not there."""
         ...
 
     async def report(self, uid: str) -> ReportRecord | None:

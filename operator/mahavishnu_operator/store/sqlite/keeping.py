@@ -96,4 +96,7 @@ def find_token(connection: sqlite3.Connection, token_sha256: str) -> TokenRecord
 
 def drop_tokens(connection: sqlite3.Connection, *, pool: str, worker: str | None) -> None:
     """Forget the tokens of one worker, or of a whole pool."""
-    connection.execute("DELETE FROM tokens WHERE pool = ? AND (? IS NULL OR worker = ?)", (pool, worker, worker))
+    if worker is None:
+        connection.execute("DELETE FROM tokens WHERE pool = ?", (pool,))
+    else:
+        connection.execute("DELETE FROM tokens WHERE pool = ? AND worker = ?", (pool, worker))
