@@ -1,0 +1,118 @@
+"""Leasing: choosing tasks for a worker, writing the grant, and only then answering it.
+
+The pressure: a grant that a worker hears of and the store does not know would let a task run twice at
+once after a restart. What must stay true: the grant is durable before it is answered; a grant that
+nobody heard of is handed back, and ends by its deadline at the latest.
+"""
+
+from __future__ import annotations
+
+from mahavishnu_operator.store.records import GrantRecord
+
+from .core import Core
+from .errors import SessionUnknown, TryAgain
+from .leases import Lease
+from .ledger import Task
+from .workers import Worker
+
+BATCH_BYTES = 1024 * 1024  # of specs in one answer; the first task goes whatever its size
+FULL_SECONDS = 1.0  # how long a task waits after its grant could not be written
+
+
+class Lessor:
+    """Hands tasks out."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def choose(self, worker: Worker, wanted: int) -> list[Task]:
+        """Take up to `wanted` tasks for a worker out of the queue.
+
+        Beyond its free slots a worker gets only tasks that are over at once (no-ops, and tasks of jobs whose
+        tasks were seen to be short), and of those not more than its share: a long task must not wait behind
+        another one while a second worker is idle.
+        """
+        core = self._core
+        pool = core.ledger.pool(worker.pool)
+        now = core.clock()
+        free = core.free_slots(worker)
+        share = max(free, -(-len(pool.queue) // max(1, core.workers.count_of(worker.pool))))
+        limit = min(wanted, core.pace.max_batch, share)
+        chosen: list[Task] = []
+        size = 0
+        while len(chosen) < limit:
+            uid = pool.queue.peek(now)
+            if uid is None:
+                break
+            if len(chosen) >= free and not core.ledger.jobs[uid].quick:
+                break
+            task = core.ledger.take(pool, now=now)
+            if task is None:
+                break
+            chosen.append(task)
+            size += len(task.spec)
+            if size >= BATCH_BYTES:
+                break
+        return chosen
+
+    async def grant(self, worker: Worker, tasks: list[Task]) -> list[Task]:
+        """Write the grants of chosen tasks; those that are leased now.
+
+        TryAgain: the store is full, the tasks wait again. SessionUnknown: the worker's registration ended
+        meanwhile; the grants are left to the caller's `abandon`.
+        """
+        core = self._core
+        records = [
+            GrantRecord(
+                key=task.key,
+                attempt=task.attempts,
+                epoch=core.epoch,
+                worker=worker.id,
+                granted_at=core.wall(),
+                lease_seconds=core.pace.lease_seconds,
+            )
+            for task in tasks
+        ]
+        worker.granting += len(tasks)
+        try:
+            with core.writing(tasks):
+                await core.write(core.store.record_grants(core.epoch, records))
+        except TryAgain:
+            for task in tasks:
+                if core.ledger.task(task.key) is task:
+                    core.ledger.untake(task, not_before=core.clock() + FULL_SECONDS)
+            core.changed(worker.pool)
+            raise
+        finally:
+            worker.granting -= len(tasks)
+        return self._hold(worker, tasks)
+
+    def _hold(self, worker: Worker, tasks: list[Task]) -> list[Task]:
+        core = self._core
+        now = core.clock()
+        meters = core.meters.pool(worker.pool)
+        held = []
+        for task in tasks:
+            if core.ledger.task(task.key) is not task:
+                continue  # its job was forgotten or closed while the grant was written
+            core.leases.add(
+                Lease(
+                    key=task.key,
+                    attempt=task.attempts,
+                    worker=worker.id,
+                    deadline=now + core.pace.lease_seconds,
+                    seconds=core.pace.lease_seconds,
+                )
+            )
+            meters.lease_wait.observe(max(0.0, now - task.queued_at))
+            core.changed(worker.pool, task.key.job)
+            held.append(task)
+        meters.grants.inc(len(held))
+        if held:
+            worker.idle_since = None
+        return held
+
+    def check_current(self, worker: Worker) -> None:
+        """SessionUnknown when the worker registered again or was declared gone."""
+        if not self._core.workers.current(worker):
+            raise SessionUnknown("this session has ended: the worker registered again, left, or was declared gone")

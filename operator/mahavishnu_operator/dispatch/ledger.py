@@ -1,0 +1,259 @@
+"""What the dispatcher knows of open jobs: every task's state, with counts kept in one place.
+
+The pressure: progress and load are read after every change, so they cannot be recounted each time; yet a
+count kept beside the tasks drifts. So a task changes state in `Ledger._move` alone, which keeps the
+counts of its job and its pool, and a test compares them with a recount after every operation.
+What must stay true: this is a copy of the store: each operation here follows a write there, or is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState
+
+from .protocol import JobProgress
+from .queue import TaskQueue
+
+QUICK_SECONDS = 0.05  # tasks this short are leased ahead: waiting for the next lease would cost as much
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A task of an open job. `queued_at`: monotonic seconds, for the lease-wait metric."""
+
+    job: Job
+    key: TaskKey
+    seq: int
+    spec: bytes
+    priority: int
+    state: TaskState
+    attempts: int
+    charged: int
+    lost: int
+    queued_at: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An open job with its tasks and their counts."""
+
+    record: JobRecord
+    state: JobState
+    tasks: dict[str, Task] = field(default_factory=dict)
+    counts: dict[TaskState, int] = field(default_factory=lambda: dict.fromkeys(TaskState, 0))
+    retried: int = 0
+    started: bool = False
+    noops: int = 0  # tasks that the agent answers itself
+    writes: int = 0  # writes about its tasks that are under way
+    quiet: asyncio.Event | None = None  # who waits until there are none
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its state or its list of tasks changes
+    mean_seconds: float | None = None  # of its results so far, moving
+
+    @property
+    def cancelled(self) -> bool:
+        """Nothing of it is tried again."""
+        return self.state is JobState.CANCELLED
+
+    def saw_duration(self, seconds: float) -> None:
+        """Learn how long its tasks last."""
+        mean = self.mean_seconds
+        seconds = max(0.0, seconds)
+        self.mean_seconds = seconds if mean is None else mean + 0.2 * (seconds - mean)
+
+    @property
+    def quick(self) -> bool:
+        """Its tasks are known to be short: they were so far, or nothing is started for them at all."""
+        if self.noops == len(self.tasks):
+            return True
+        return self.mean_seconds is not None and self.mean_seconds < QUICK_SECONDS
+
+    def progress(self) -> JobProgress:
+        """How its tasks stand."""
+        counts = self.counts
+        return JobProgress(
+            state=self.state,
+            total=len(self.tasks),
+            queued=counts[TaskState.QUEUED],
+            running=counts[TaskState.LEASED],
+            succeeded=counts[TaskState.SUCCEEDED],
+            failed=counts[TaskState.FAILED],
+            cancelled=counts[TaskState.CANCELLED],
+            retried=self.retried,
+            started=self.started,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """A pool's queue and totals since this dispatcher started."""
+
+    name: str
+    queue: TaskQueue = field(default_factory=TaskQueue)
+    running: int = 0
+    completed_total: int = 0
+    failed_total: int = 0
+
+    @property
+    def busy(self) -> bool:
+        """Something waits or runs."""
+        return self.running > 0 or len(self.queue) > 0
+
+
+class Ledger:
+    """Open jobs and pools. Methods never await, so what they change together is seen together."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.pools: dict[str, Pool] = {}
+
+    def pool(self, name: str) -> Pool:
+        """The pool of that name, made when it is new."""
+        found = self.pools.get(name)
+        if found is None:
+            found = self.pools[name] = Pool(name)
+        return found
+
+    def pool_of(self, task: Task) -> Pool:
+        """The pool whose workers run a task."""
+        return self.pools[task.job.record.pool]
+
+    def task(self, key: TaskKey) -> Task | None:
+        """A task of an open job."""
+        job = self.jobs.get(key.job)
+        return None if job is None else job.tasks.get(key.task)
+
+    def add_job(self, record: JobRecord) -> Job:
+        """Know a job. It must be new."""
+        job = self.jobs[record.uid] = Job(record, record.state)
+        self.pool(record.pool).queue.add_job(
+            record.uid,
+            priority=record.priority,
+            parallelism=record.parallelism,
+            paused=record.state is not JobState.OPEN,
+        )
+        return job
+
+    def add_task(self, job: Job, record: TaskRecord, *, noop: bool, now: float) -> Task:
+        """Know a task as the store has it: queued ones wait, leased ones count as running."""
+        task = Task(
+            job=job,
+            key=record.key,
+            seq=record.seq,
+            spec=record.spec,
+            priority=record.priority,
+            state=record.state,
+            attempts=record.attempts,
+            charged=record.charged,
+            lost=record.lost,
+            queued_at=now,
+        )
+        job.tasks[record.key.task] = task
+        job.noops += noop
+        job.counts[task.state] += 1
+        job.retried += max(0, task.attempts - 1)
+        job.started = job.started or task.attempts > 0
+        pool = self.pools[job.record.pool]
+        if task.state is TaskState.QUEUED:
+            self._wait(task, not_before=None)
+        elif task.state is TaskState.LEASED:
+            pool.running += 1
+            pool.queue.started(job.record.uid)
+        return task
+
+    def take(self, pool: Pool, *, now: float) -> Task | None:
+        """Take the next task of a pool: leased from here on, one attempt more."""
+        taken = pool.queue.pop(now)
+        if taken is None:
+            return None
+        task = self.jobs[taken.job].tasks[taken.task]
+        task.attempts += 1
+        task.job.retried += task.attempts > 1
+        task.job.started = True
+        self._move(task, TaskState.LEASED)
+        return task
+
+    def untake(self, task: Task, *, not_before: float) -> None:
+        """Undo `take`: the grant could not be written."""
+        task.job.retried -= task.attempts > 1
+        task.attempts -= 1
+        task.job.started = any(other.attempts for other in task.job.tasks.values())
+        self._leave(task, TaskState.QUEUED)
+        self._wait(task, not_before=not_before)
+
+    def requeue(self, task: Task, *, charged: bool, not_before: float, now: float) -> None:
+        """A leased task goes back; in a cancelled job the cancelling write ends it."""
+        self._count_end(task, charged=charged)
+        task.queued_at = max(now, not_before)
+        self._leave(task, TaskState.QUEUED)
+        if not task.job.cancelled:
+            self._wait(task, not_before=not_before)
+
+    def finish(self, task: Task, state: TaskState, *, charged: bool = False, lost: bool = False) -> None:
+        """A leased task has its result."""
+        if charged or lost:
+            self._count_end(task, charged=charged)
+        self._leave(task, state)
+        pool = self.pool_of(task)
+        if state is TaskState.SUCCEEDED:
+            pool.completed_total += 1
+        elif state is TaskState.FAILED:
+            pool.failed_total += 1
+
+    def set_state(self, job: Job, state: JobState) -> None:
+        """Change a job's state; only an open job hands out tasks."""
+        job.state = state
+        self.pools[job.record.pool].queue.pause(job.record.uid, state is not JobState.OPEN)
+
+    def cancel_queued(self, job: Job) -> None:
+        """All that waits is cancelled."""
+        self.pools[job.record.pool].queue.clear(job.record.uid)
+        for task in job.tasks.values():
+            if task.state is TaskState.QUEUED:
+                self._move(task, TaskState.CANCELLED)
+
+    def requeue_all(self, job: Job) -> None:
+        """Let every queued task wait again: a cancelling write failed."""
+        self.pools[job.record.pool].queue.clear(job.record.uid)
+        for task in job.tasks.values():
+            if task.state is TaskState.QUEUED:
+                self._wait(task, not_before=None)
+
+    def drop(self, uid: str) -> Job | None:
+        """Forget a job and all its tasks; pools keep their totals."""
+        job = self.jobs.pop(uid, None)
+        if job is not None:
+            pool = self.pools[job.record.pool]
+            pool.running -= job.counts[TaskState.LEASED]
+            pool.queue.remove_job(uid)
+        return job
+
+    def leased(self, job: Job) -> Iterator[TaskKey]:
+        """Keys of the tasks of a job that are leased."""
+        if job.counts[TaskState.LEASED]:
+            yield from (task.key for task in job.tasks.values() if task.state is TaskState.LEASED)
+
+    def _wait(self, task: Task, *, not_before: float | None) -> None:
+        self.pool_of(task).queue.push(
+            task.key.job, task.key.task, seq=task.seq, priority=task.priority, not_before=not_before
+        )
+
+    def _leave(self, task: Task, state: TaskState) -> None:
+        """Leased no more."""
+        self._move(task, state)
+        self.pool_of(task).queue.finished(task.key.job)
+
+    @staticmethod
+    def _count_end(task: Task, *, charged: bool) -> None:
+        task.charged += charged
+        task.lost += not charged
+
+    def _move(self, task: Task, state: TaskState) -> None:
+        """The one place where a task changes state and counts follow."""
+        counts = task.job.counts
+        counts[task.state] -= 1
+        counts[state] += 1
+        self.pool_of(task).running += (state is TaskState.LEASED) - (task.state is TaskState.LEASED)
+        task.state = state

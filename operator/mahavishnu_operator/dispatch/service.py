@@ -1,0 +1,273 @@
+"""The HTTP service that workers call (api/wire.py), as one ASGI callable.
+
+The pressure: with two workers and no-op tasks the server's own cost is what limits throughput, so paths
+are looked up in a dictionary, bodies are decoded straight into structs, and a grant's spec is copied as
+the bytes that the store has. What must stay true: every call under /v1 carries a bearer token; every
+error is an ErrorBody in words; no body is read past its limit; a caller that hung up is granted nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from mahavishnu_operator.api.wire import (
+    MAX_BLOB_BYTES,
+    PROTOCOL,
+    Empty,
+    ErrorBody,
+    LeaseRequest,
+    OutputRequest,
+    RegisterRequest,
+    ReleaseRequest,
+    RenewRequest,
+    ResultsRequest,
+)
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .callers import Caller
+from .dispatcher import Dispatcher
+from .errors import CallRefused, ProtocolUnsupported, SessionUnknown, TokenUnknown, TooLarge
+from .limits import SHA256
+from .workers import Worker
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+B = TypeVar("B")
+
+log = structlog.get_logger(__name__)
+MAX_BODY_BYTES = 16 * 1024 * 1024  # of JSON; blobs have their own limit
+BODY_SECONDS = 30.0  # without a byte of the body
+BLOBS_AT_ONCE = 4  # each is held in memory while it is checked
+BLOBS = "/v1/blobs/"
+JSON = b"application/json"
+
+
+class _Grant(msgspec.Struct, frozen=True):
+    """wire.Grant with the spec as it is stored."""
+
+    task: str
+    attempt: int
+    epoch: int
+    lease_seconds: float
+    timeout_seconds: float
+    spec: msgspec.Raw
+
+
+class _Leased(msgspec.Struct, frozen=True):
+    """wire.LeaseResponse of such grants."""
+
+    grants: tuple[_Grant, ...]
+    drain: bool
+
+
+class _Hello(msgspec.Struct, frozen=True):
+    """All that is known of a register request of any protocol."""
+
+    protocol: int
+
+
+_ENCODER = msgspec.json.Encoder()
+_EMPTY = _ENCODER.encode(Empty())
+_REGISTER = msgspec.json.Decoder(RegisterRequest)
+_HELLO = msgspec.json.Decoder(_Hello)
+_LEASE = msgspec.json.Decoder(LeaseRequest)
+_RENEW = msgspec.json.Decoder(RenewRequest)
+_RESULTS = msgspec.json.Decoder(ResultsRequest)
+_OUTPUT = msgspec.json.Decoder(OutputRequest)
+_RELEASE = msgspec.json.Decoder(ReleaseRequest)
+
+
+class DispatchService:
+    """An ASGI application on a dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._desk = dispatcher.desk
+        self._blobs = asyncio.Semaphore(BLOBS_AT_ONCE)
+        self._posts: dict[str, Callable[[Worker, bytes, Caller], Awaitable[bytes]]] = {
+            "/v1/lease": self._lease,
+            "/v1/renew": self._renew,
+            "/v1/results": self._results,
+            "/v1/output": self._output,
+            "/v1/release": self._release,
+            "/v1/leave": self._leave,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the dispatcher answers http only, not {scope['type']}")
+        try:
+            status, body, kind = await self._answer(scope, receive)
+        except CallRefused as error:
+            self._dispatcher.meters.refused(error.reason)
+            status, kind = error.status, JSON
+            body = _ENCODER.encode(ErrorBody(error.reason, error.message, error.hint))
+        except MahavishnuError as error:
+            log.error("call failed", path=scope["path"], error=str(error))
+            self._dispatcher.meters.refused(error.reason)
+            status, kind = 500, JSON
+            body = _ENCODER.encode(ErrorBody(error.reason, error.message, error.hint))
+        except Exception:
+            log.exception("call failed", path=scope["path"])
+            self._dispatcher.meters.refused("InternalError")
+            status, kind = 500, JSON
+            body = _ENCODER.encode(
+                ErrorBody("InternalError", "the dispatcher failed to answer; its log has the details", "report it")
+            )
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        if status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="mahavishnu-dispatch"'))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
+        path, method = scope["path"], scope["method"]
+        call = self._posts.get(path)
+        if call is not None and method == "POST":
+            with self._desk.call(_bearer(scope)) as worker:
+                body = await _read(receive, MAX_BODY_BYTES)
+                caller = Caller(receive)
+                try:
+                    return 200, await call(worker, body, caller), JSON
+                finally:
+                    caller.close()
+        if path == "/v1/register" and method == "POST":
+            token = _bearer(scope, missing=TokenUnknown)
+            return 200, await self._register(token, await _read(receive, MAX_BODY_BYTES)), JSON
+        if path.startswith(BLOBS) and method in ("PUT", "GET"):
+            with self._desk.call(_bearer(scope)):
+                return await self._blob(method, path[len(BLOBS) :], receive)
+        if path == "/healthz" and method == "GET":
+            self._dispatcher.core.check_alive()
+            return 200, b"ok\n", b"text/plain; charset=utf-8"
+        if path == "/metrics" and method == "GET":
+            return 200, generate_latest(self._dispatcher.meters.registry), CONTENT_TYPE_LATEST.encode()
+        known = path in self._posts or path in ("/v1/register", "/healthz", "/metrics") or path.startswith(BLOBS)
+        refusal = CallRefused(f"{method} {path[:200]} is nothing that the dispatcher answers")
+        refusal.status, refusal.reason = (405, "MethodNotAllowed") if known else (404, "NotFound")
+        raise refusal
+
+    async def _register(self, token: str, body: bytes) -> bytes:
+        hello = _decoded(_HELLO, body)
+        try:
+            request = _REGISTER.decode(body)
+        except msgspec.DecodeError as error:
+            if hello.protocol != PROTOCOL:  # its register request may look different altogether
+                raise ProtocolUnsupported(
+                    f"the worker speaks protocol {hello.protocol}; this dispatcher speaks {PROTOCOL}"
+                ) from None
+            raise CallRefused(f"the body is not a register request: {error}") from None
+        return _ENCODER.encode(await self._desk.register(token, request))
+
+    async def _lease(self, worker: Worker, body: bytes, caller: Caller) -> bytes:
+        request = _decoded(_LEASE, body)
+        if request.max < 1:
+            raise CallRefused(f"max is {request.max}; it must be at least 1")
+        tasks, drain = await self._desk.lease(worker, request, caller=caller)
+        core = self._dispatcher.core
+        grants = tuple(
+            _Grant(
+                task=str(task.key),
+                attempt=task.attempts,
+                epoch=core.epoch,
+                lease_seconds=core.pace.lease_seconds,
+                timeout_seconds=task.job.record.task_timeout_seconds,
+                spec=msgspec.Raw(task.spec),
+            )
+            for task in tasks
+        )
+        return _ENCODER.encode(_Leased(grants, drain))
+
+    async def _renew(self, worker: Worker, body: bytes, caller: Caller) -> bytes:
+        return _ENCODER.encode(await self._desk.renew(worker, _decoded(_RENEW, body), caller=caller))
+
+    async def _results(self, worker: Worker, body: bytes, _: Caller) -> bytes:
+        return _ENCODER.encode(await self._desk.results(worker, _decoded(_RESULTS, body)))
+
+    async def _output(self, worker: Worker, body: bytes, _: Caller) -> bytes:
+        await self._desk.output(worker, _decoded(_OUTPUT, body))
+        return _EMPTY
+
+    async def _release(self, worker: Worker, body: bytes, _: Caller) -> bytes:
+        await self._desk.release(worker, _decoded(_RELEASE, body))
+        return _EMPTY
+
+    async def _leave(self, worker: Worker, _body: bytes, _: Caller) -> bytes:
+        await self._desk.leave(worker)
+        return _EMPTY
+
+    async def _blob(self, method: str, sha256: str, receive: Receive) -> tuple[int, bytes, bytes]:
+        if not SHA256.fullmatch(sha256):
+            raise CallRefused(f"{sha256[:80]!r} is no SHA-256 in lower-case hexadecimal")
+        core, store = self._dispatcher.core, self._dispatcher.store
+        async with self._blobs:
+            if method == "GET":
+                data = await store.blob(sha256)
+                if data is None:
+                    refusal = CallRefused(f"there is no blob {sha256}", reason="NotFound")
+                    refusal.status = 404
+                    raise refusal
+                return 200, data, b"application/octet-stream"
+            data = await _read(receive, MAX_BLOB_BYTES)
+            found = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+            if found != sha256:
+                raise CallRefused(
+                    f"the {len(data)} bytes sent have SHA-256 {found}, not {sha256}: nothing was stored",
+                    hint="send it again; the body may have been cut off",
+                )
+            await core.keep(store.put_blob(data))
+            return 200, _EMPTY, JSON
+
+
+def _bearer(scope: Scope, *, missing: type[CallRefused] = SessionUnknown) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, token = value.partition(b" ")
+            if kind.lower() == b"bearer" and token:
+                return str(token.strip().decode("latin-1"))
+    raise missing("the call carries no `Authorization: Bearer TOKEN` header")
+
+
+def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CallRefused(f"the body is not what this call takes: {error}", hint="see docs/adr/0002") from None
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    """The whole body. TooLarge past the limit; 400 when it stops coming."""
+    message = await _next(receive)
+    body: bytes = message["body"]
+    if not message.get("more_body"):
+        if len(body) > limit:
+            raise TooLarge(f"the body has {len(body)} bytes; at most {limit}")
+        return body
+    parts = bytearray(body)
+    while message.get("more_body"):
+        message = await _next(receive)
+        parts += message["body"]
+        if len(parts) > limit:
+            raise TooLarge(f"the body has over {limit} bytes", hint="send less at once")
+    return bytes(parts)
+
+
+async def _next(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+    except TimeoutError:
+        raise CallRefused(f"no byte of the body came for {BODY_SECONDS:g} s", reason="RequestTimeout") from None
+    if message["type"] == "http.disconnect":
+        raise CallRefused("the connection ended in the middle of the body", reason="ClientGone")
+    return message
