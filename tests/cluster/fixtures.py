@@ -1,4 +1,4 @@
-"""pytest fixtures for tests that need a Kubernetes API: `cluster`, `namespace`, `control_plane`.
+"""pytest fixtures for tests that need a Kubernetes API: `cluster`, `namespace`, `control_plane`, `kubectl_binary`.
 
 `cluster` is, in this order: the cluster that KUBECONFIG_TEST names; kind, where a Docker daemon answers; the control
 plane built from Go modules (controlplane.py), which has no node. MAHAVISHNU_TEST_CLUSTER=kind|built overrules the
@@ -83,12 +83,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the selected tests need, before any test's timeout runs."""
-    used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & FIXTURES
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & {
+        *FIXTURES,
+        "kubectl_binary",
+    }
     if not used or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():
+            if "kubectl_binary" in used:
+                ensure(("kubectl",))
             if "control_plane" in used:
                 ensure(CONTROL_PLANE)
             if "cluster" in used:
@@ -131,6 +136,12 @@ def _kind_cluster(folder: Path, binaries: Mapping[str, Path]) -> Iterator[Cluste
     finally:
         kind.delete()
         shutil.rmtree(kind.path)  # where it would keep downloads, under the current folder
+
+
+@pytest.fixture(scope="session")
+def kubectl_binary() -> Path:
+    """kubectl alone, for tests that bring a server of their own."""
+    return ensure(("kubectl",))["kubectl"]
 
 
 @pytest.fixture(scope="module")

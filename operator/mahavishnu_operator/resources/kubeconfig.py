@@ -81,7 +81,10 @@ def inline_or_file(entry: Mapping[str, Any], name: str, file: Path) -> bytes | N
 
 
 def write_kubeconfig(path: Path, *, server: str, token: str | None = None, name: str = "mahavishnu") -> Path:
-    """Write a kubeconfig (mode 0600, whole or not at all) for one server with one context; answers its path."""
+    """Write a kubeconfig (mode 0600, whole or not at all) for one server with one context; answers its path.
+
+    kubectl sends a token to https servers alone; our own client sends it to any.
+    """
     config = {
         "apiVersion": "v1",
         "kind": "Config",

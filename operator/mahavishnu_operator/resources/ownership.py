@@ -78,7 +78,7 @@ class ApplyConflict(Conflict):
     """Applied values differ from those that other managers own. `conflicts`: (manager's name, path in words)."""
 
     def __init__(self, conflicts: Sequence[tuple[str, str]]) -> None:
-        words = "; ".join(f"{path} is owned by {manager!r}" for manager, path in conflicts)
+        words = "; ".join(f'conflict with "{manager}" on {path}' for manager, path in conflicts)
         super().__init__(
             f"apply would change fields of other managers: {words}",
             hint="leave those fields out, use the same values, or force the apply to take them over",
@@ -207,8 +207,13 @@ def _without(leaves: Leaves, gone: frozenset[Path]) -> Leaves:
 
 
 def _overlay(live: Leaves, applied: Leaves) -> Leaves:
-    merged = dict(live)
-    branches = {path[:end] for path in live for end in range(1, len(path))}
+    shapes = {path[:end]: _shape(path[end]) for path in applied for end in range(len(path))}
+    merged = {
+        path: value
+        for path, value in live.items()
+        if all(shapes.get(path[:end], _shape(path[end])) == _shape(path[end]) for end in range(len(path)))
+    }
+    branches = {path[:end] for path in merged for end in range(1, len(path))}
     for path, value in applied.items():
         if path in branches:
             if value == {} or value == []:  # an empty map or keyed list adds nothing to what is there
@@ -218,6 +223,11 @@ def _overlay(live: Leaves, applied: Leaves) -> Leaves:
             merged.pop(path[:end], None)  # a single value where a branch is wanted
         merged[path] = value
     return merged
+
+
+def _shape(label: str) -> str:
+    """What the parent of this label is: a map (f, also of an item's own mark), a keyed list (k) or a set (v)."""
+    return "f" if label == _ITEM else label[0]
 
 
 def path_in_words(path: Path) -> str:

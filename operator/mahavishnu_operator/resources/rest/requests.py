@@ -65,8 +65,8 @@ def write_request(request: Request) -> WriteRequest:
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body, without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """The media type of the body, without its parameters. Some clients (kubectl scale) leave it out and mean JSON."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() or "application/json"
 
 
 async def read_object(request: Request, *, types: tuple[str, ...] = JSON_TYPES, strict: bool = False) -> Obj:
@@ -83,7 +83,7 @@ async def read_value(request: Request, *, types: tuple[str, ...], strict: bool =
         raise RequestRefused(
             415,
             "UnsupportedMediaType",
-            f"a body of type {given or 'nothing'!r} is not understood here",
+            f"a body of type {given!r} is not understood here",
             hint=f"accepted: {', '.join(types)}",
         )
     body = await read_body(request)
