@@ -1,0 +1,90 @@
+"""The rules in CEL, evaluated here as the API server evaluates them there.
+
+The pressure: the two evaluators differ in small things that would make two verdicts: the API server compares
+set-like and map-like lists without their order, and does not take 3.0 for a whole number where a rule reads it.
+So values are handed over in a form in which both agree. What must stay true: an expression that cannot be
+evaluated refuses, with the reason; the library is loaded with the first object, not with this module (0.4 s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .structural import MISSING, Node, Schema, join, key_of
+from .values import show
+
+if TYPE_CHECKING:
+    import cel
+
+RULES = "x-kubernetes-validations"
+_NO_NUMBER: dict[str, Any] = {}  # compares with no number, as 3.0 does where the API server wants an integer
+
+
+def broken_rules(node: Node) -> Iterator[tuple[str, str]]:
+    """(path, message) of each rule at this node that does not hold. Rules about changes are asked on changes alone."""
+    import cel
+
+    rules: list[Mapping[str, Any]] = [
+        rule for rule in node.schema.get(RULES, ()) if node.old is not MISSING or not is_transition(rule["rule"])
+    ]
+    if not rules:
+        return
+    variables = {"self": comparable(node.value, node.schema)}
+    if node.old is not MISSING:
+        variables["oldSelf"] = comparable(node.old, node.schema)
+    context = cel.Context(variables=variables)
+    for rule in rules:
+        if problem := _problem(rule["rule"], context):
+            field = rule.get("fieldPath", "").removeprefix(".")
+            path = join(node.path, field) if field else node.path
+            yield path, f"{rule['message']}{_given(node.value, field)}{problem.removeprefix('false')}"
+
+
+def is_transition(rule: str) -> bool:
+    """Whether the rule is about a change."""
+    return "oldSelf" in rule
+
+
+def comparable(value: Any, schema: Schema) -> Any:
+    """The value with lists that have no order in one order, and fractions where there should be none made useless."""
+    if isinstance(value, float) and schema.get("type") == "integer":
+        return _NO_NUMBER
+    if isinstance(value, dict):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        return {name: comparable(child, properties.get(name, others) or {}) for name, child in value.items()}
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        keys = schema.get("x-kubernetes-list-map-keys", ())
+        if "x-kubernetes-list-type" in schema:
+            value = sorted(value, key=lambda item: key_of(item, keys))
+        return [comparable(item, items) for item in value]
+    return value
+
+
+def _problem(rule: str, context: cel.Context) -> str:
+    """Empty when the rule holds; "false", or "false" and why it has no answer."""
+    try:
+        holds = _program(rule).execute(context)
+    except TypeError:
+        return "false (a value in it is of another type; a whole number is written 3, not 3.0)"
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        return f"false (the rule cannot be evaluated on this value: {error})"
+    return "" if holds is True else "false"
+
+
+@cache
+def _program(rule: str) -> cel.Program:
+    import cel
+
+    return cel.compile(rule)
+
+
+def _given(value: Any, field: str) -> str:
+    """What was given, where that is short enough to help."""
+    for name in field.split(".") if field else ():
+        if not isinstance(value, dict) or name not in value:
+            return ""
+        value = value[name]
+    return "" if isinstance(value, dict | list) else f"; it is {show(value)}"
