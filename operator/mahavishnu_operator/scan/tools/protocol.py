@@ -55,8 +55,11 @@ class Tool(Protocol):
         """The bare version in that output, '' when there is none."""
         ...
 
-    def command(self, files: Sequence[str], *, scratch: Path) -> tuple[str, ...]:
-        """Argv for a run with the scanned root as working directory; files are relative paths."""
+    def command(self, files: Sequence[str], *, scratch: Path, root: Path = Path()) -> tuple[str, ...]:
+        """Argv for a run with `root` as working directory; files are relative paths.
+
+        `root` is there for tools whose configuration, found there, could make them change files.
+        """
         ...
 
     def parse(self, output: ToolOutput, *, files: Sequence[str], root: Path, version: str) -> ToolReport:

@@ -1,0 +1,142 @@
+"""What the parsers of all tools share: names as tools print them, source lines, and answers for a crash.
+
+The pressure: a tool's output is made from hostile files, and each tool prints an odd name its own way
+(absolute, with `./` in front, undecodable bytes replaced). What must stay true: only files that the tool was
+given are ever opened, and no link is followed; nothing here raises on what a tool printed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mahavishnu_operator.scan.fingerprints import with_fingerprints
+from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
+
+from .protocol import ToolOutput
+
+MAX_SOURCE_BYTES = 32 * 1024 * 1024
+WORDS_OF_A_CRASH = 600
+
+
+def as_arguments(files: Sequence[str]) -> tuple[str, ...]:
+    """The files so that none can be an option, `-` for standard input, or a package."""
+    return tuple(f"./{path}" for path in files)
+
+
+class Names:
+    """From a name as a tool printed it back to the path that it was given."""
+
+    def __init__(self, files: Sequence[str], root: Path) -> None:
+        self._prefixes = (f"{os.path.realpath(root)}/", f"{root}/")
+        self._known = {_lossy(path): path for path in files} | {path: path for path in files}
+
+    def find(self, shown: str) -> str | None:
+        """The path, or None when the tool was not given such a file."""
+        bare = self.bare(shown)
+        return self._known.get(bare) or self._known.get(_lossy(bare))
+
+    def path(self, shown: str) -> str:
+        """The path it was given, else the name as printed, relative where it lies under the root."""
+        return self.find(shown) or self.bare(shown)
+
+    def bare(self, shown: str) -> str:
+        """The name without the root and without `./` in front."""
+        for prefix in self._prefixes:
+            shown = shown.removeprefix(prefix)
+        while shown.startswith("./"):
+            shown = shown[2:].lstrip("/")
+        return shown
+
+
+def _lossy(path: str) -> str:
+    """As tools print a name that is not UTF-8, when they replace what they cannot decode."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not path.isascii() else path
+
+
+class SourceLines:
+    """Lines of the files a tool was given, read when asked for; the last file stays in memory."""
+
+    def __init__(self, files: Sequence[str], root: Path) -> None:
+        self._files, self._root = frozenset(files), root
+        self._path, self._lines = "", list[bytes]()
+
+    def text(self, path: str, line: int) -> bytes | None:
+        """The bytes of that line (from 1); None when there is no such file or line."""
+        if path != self._path:
+            self._path, self._lines = path, self._read(path) if path in self._files else []
+        return self._lines[line - 1] if 0 < line <= len(self._lines) else None
+
+    def column(self, path: str, line: int, byte_offset: int) -> int:
+        """The column (from 1, in characters) of a byte offset in a UTF-8 line, as Python's ast counts."""
+        raw = self.text(path, line)
+        return byte_offset + 1 if raw is None else len(raw[:byte_offset].decode("utf-8", "replace")) + 1
+
+    def _read(self, path: str) -> list[bytes]:
+        try:
+            handle = os.open(self._root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return []  # gone, or no permission: the message stands in for the line
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return []
+            return file.read(MAX_SOURCE_BYTES).splitlines()
+
+
+def ok(
+    tool: str,
+    version: str,
+    output: ToolOutput,
+    *,
+    findings: Iterable[Finding],
+    unread: Iterable[Unread],
+    files: Sequence[str],
+    lines: SourceLines,
+) -> ToolReport:
+    """The report of a tool that looked."""
+    return ToolReport(
+        tool=tool,
+        version=version,
+        outcome="ok",
+        findings=with_fingerprints(findings, lines.text),
+        unread=tuple(sorted(set(unread), key=lambda each: (os.fsencode(each.path), each.reason))),
+        files=len(files),
+        exit_code=output.exit_code,
+        seconds=output.seconds,
+    )
+
+
+def crashed(tool: str, version: str, output: ToolOutput, *, files: Sequence[str], why: str = "") -> ToolReport:
+    """The report of a tool that did not look: how its process ended, and its own last words."""
+    code = output.exit_code
+    ended = f"was killed by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
+    words = " ".join(output.stderr[-8192:].decode("utf-8", "replace").split())[:WORDS_OF_A_CRASH]
+    return ToolReport(
+        tool=tool,
+        version=version,
+        outcome="crashed",
+        files=len(files),
+        message=f"{tool} {ended}" + (f" and {why}" if why else "") + (f": {words}" if words else ""),
+        exit_code=code,
+        seconds=output.seconds,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def text(value: object) -> str:
+    """A JSON value as text; '' for null."""
+    return "" if value is None else str(value)
+
+
+def count(value: object) -> int:
+    """A JSON value as a number >= 0 for lines and columns; 0 (unknown) for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else 0
