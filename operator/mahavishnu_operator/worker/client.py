@@ -1,0 +1,185 @@
+"""The worker's side of the wire protocol: one session with a dispatcher, kept across its restarts.
+
+The pressure: a dispatcher restarts, moves and is overloaded, and none of it may cost a finished result. What must
+stay true: a call is repeated with back-off until it is answered; an unknown session is registered again, with all
+that is still held; a refusal that no repetition can change ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+import structlog
+
+from mahavishnu_operator import __version__
+from mahavishnu_operator.api.wire import (
+    PROTOCOL,
+    Empty,
+    ErrorBody,
+    Hold,
+    RegisterRequest,
+    RegisterResponse,
+)
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .config import WorkerConfig
+
+log = structlog.get_logger(__name__)
+R = TypeVar("R")
+
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
+ANSWER_SECONDS = 30.0  # beyond the time that a long poll may take
+
+
+class Refused(MahavishnuError):
+    """The dispatcher will never let this worker in as it is. `exit_code`: what the agent ends with."""
+
+    reason = "Refused"
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+class CallFailed(MahavishnuError):
+    """The dispatcher understood the call and said no."""
+
+    reason = "CallFailed"
+
+
+class DispatcherClient:
+    """Calls of one worker. `holds` answers what the worker still has, for registering anew."""
+
+    def __init__(self, config: WorkerConfig, *, incarnation: str, holds: Callable[[], tuple[Hold, ...]]) -> None:
+        self._config, self._incarnation, self._holds = config, incarnation, holds
+        self._http = aiohttp.ClientSession(
+            base_url=config.server, timeout=aiohttp.ClientTimeout(total=None, connect=5), auto_decompress=False
+        )
+        self._registering = asyncio.Lock()
+        self._session: RegisterResponse | None = None
+
+    @property
+    def pace(self) -> RegisterResponse:
+        """What the dispatcher answered last when this worker registered."""
+        if self._session is None:
+            raise ValueError("not registered yet")
+        return self._session
+
+    async def register(self, *, instead_of: RegisterResponse | None = None) -> RegisterResponse:
+        """Get a session, unless another call got a newer one than `instead_of` meanwhile. Refused: never."""
+        async with self._registering:
+            if self._session is not None and self._session is not instead_of:
+                return self._session
+            backoff = _Backoff()
+            while True:
+                request = RegisterRequest(
+                    protocol=PROTOCOL,
+                    pool=self._config.pool,
+                    worker=self._config.worker,
+                    incarnation=self._incarnation,
+                    slots=self._config.slots,
+                    agent_version=__version__,
+                    holds=self._holds(),
+                )
+                try:
+                    status, body = await self._post("/v1/register", request, self._config.token, 0.0)
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    await backoff.wait(f"the dispatcher at {self._config.server} does not answer: {error}")
+                    continue
+                if status == 200:
+                    self._session = msgspec.json.decode(body, type=RegisterResponse)
+                    return self._session
+                said = _error(status, body)
+                if status in (401, 403, 409, 400):
+                    raise Refused(said.message, hint=said.hint, exit_code=3 if status in (400, 409) else 4)
+                await backoff.wait(f"register was answered {status}: {said.message}")
+
+    async def call(self, path: str, request: object, answer: type[R], *, wait_seconds: float = 0.0) -> R:
+        """POST until there is an answer. CallFailed: a 4xx that is about this call."""
+        backoff = _Backoff()
+        while True:
+            session = self._session or await self.register()
+            try:
+                status, body = await self._post(path, request, session.session, wait_seconds)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                await backoff.wait(f"{path} got no answer: {error or type(error).__name__}")
+                continue
+            if status == 200:
+                return msgspec.json.decode(body, type=answer)
+            if status == 401:
+                await self.register(instead_of=session)
+            elif status >= 500 or status == 429:
+                await backoff.wait(f"{path} was answered {status}: {_error(status, body).message}")
+            else:
+                said = _error(status, body)
+                raise CallFailed(f"{path} was refused ({status} {said.reason}): {said.message}", hint=said.hint)
+
+    async def tell(self, path: str, request: object) -> None:
+        """A call whose answer says nothing."""
+        await self.call(path, request, Empty)
+
+    async def put_blob(self, digest: str, data: bytes) -> None:
+        """Store a blob, however often it takes."""
+        await self._blob("PUT", digest, data)
+
+    async def get_blob(self, digest: str) -> bytes:
+        """A blob's bytes. CallFailed when the dispatcher has none."""
+        return await self._blob("GET", digest, None)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    async def _blob(self, method: str, digest: str, data: bytes | None) -> bytes:
+        backoff, path = _Backoff(), f"/v1/blobs/{digest}"
+        while True:
+            session = self._session or await self.register()
+            try:
+                headers = {"Authorization": f"Bearer {session.session}"}
+                async with self._http.request(method, path, data=data, headers=headers) as response:
+                    status, body = response.status, await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                await backoff.wait(f"{method} {path} got no answer: {error or type(error).__name__}")
+                continue
+            if status < 300:
+                return body
+            if status == 401:
+                await self.register(instead_of=session)
+            elif status >= 500 or status == 429:
+                await backoff.wait(f"{method} {path} was answered {status}")
+            else:
+                said = _error(status, body)
+                raise CallFailed(f"{method} {path} was refused ({status} {said.reason}): {said.message}")
+
+    async def _post(self, path: str, request: object, bearer: str, wait_seconds: float) -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=wait_seconds + ANSWER_SECONDS, connect=5)
+        data = msgspec.json.encode(request)
+        async with self._http.post(path, data=data, headers=headers, timeout=timeout) as response:
+            return response.status, await response.read()
+
+
+def _error(status: int, body: bytes) -> ErrorBody:
+    try:
+        return msgspec.json.decode(body, type=ErrorBody)
+    except msgspec.MsgspecError:
+        return ErrorBody("Unreadable", f"HTTP {status} with a body that is not ours: is this a dispatcher?")
+
+
+class _Backoff:
+    """Growing pauses with jitter; the first failure and then each tenth is logged."""
+
+    def __init__(self) -> None:
+        self._seconds, self._count = FIRST_BACKOFF_SECONDS, 0
+
+    async def wait(self, why: str) -> None:
+        if self._count % 10 == 0:
+            log.warning("waiting for the dispatcher", why=why, tries=self._count + 1)
+        self._count += 1
+        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load, keeps no secret)
+        self._seconds = min(LONGEST_BACKOFF_SECONDS, self._seconds * 2)

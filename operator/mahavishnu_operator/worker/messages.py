@@ -1,0 +1,105 @@
+"""What agent and runner say to each other: frames of four length bytes and MessagePack.
+
+The runner never sees the token, the server or another task. What must stay true: a frame has a bound, and
+a frame that cannot be decoded ends the runner: nothing it says is trusted further than its type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from mahavishnu_operator.api.wire import MAX_BLOB_BYTES, CommandTask, PlanTask, ResultStatus, ScanTask
+
+MAX_FRAME_BYTES = MAX_BLOB_BYTES + 1024 * 1024
+_LENGTH_BYTES = 4
+
+
+class Start(Struct, frozen=True, tag="start"):
+    """Run this. `files` is the blob that a scan names; `scratch` an empty folder that the runner removes."""
+
+    spec: CommandTask | PlanTask | ScanTask
+    timeout_seconds: float
+    scratch: str
+    files: bytes = b""
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """Stop what runs; a Done follows."""
+
+
+class Output(Struct, frozen=True, tag="output"):
+    """A piece of what the running command wrote."""
+
+    stream: Literal["stdout", "stderr"]
+    offset: int
+    data: bytes
+
+
+class Blob(Struct, frozen=True, tag="blob"):
+    """Bytes to be stored before the result that names them."""
+
+    data: bytes
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """How it ended: the fields of a wire.TaskResult that a runner can know."""
+
+    status: ResultStatus
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    duration_seconds: float = 0.0
+    payload: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+
+
+Request = Start | Cancel
+Reply = Output | Blob | Done
+
+
+class Writer(Protocol):
+    """The half of a pipe that is written."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the pipe takes more."""
+        ...
+
+
+async def send(writer: Writer, message: Request | Reply) -> None:
+    """Write one frame. ConnectionError when the other end has gone."""
+    body = msgspec.msgpack.encode(message)
+    writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+    await writer.drain()
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes | None:
+    try:
+        size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+        if size > MAX_FRAME_BYTES:
+            raise ValueError(f"a frame of {size} bytes is over the bound of {MAX_FRAME_BYTES}")
+        return await reader.readexactly(size)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+async def read_request(reader: asyncio.StreamReader) -> Request | None:
+    """The next request; None when the agent has gone."""
+    body = await _frame(reader)
+    return None if body is None else msgspec.msgpack.decode(body, type=Request)
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply | None:
+    """The next reply; None when the runner has gone. ValueError (msgspec's too) when it is not one."""
+    body = await _frame(reader)
+    return None if body is None else msgspec.msgpack.decode(body, type=Reply)

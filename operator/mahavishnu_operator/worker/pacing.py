@@ -1,0 +1,35 @@
+"""How many tasks to lease: enough that no slot waits for the network, never more than a moment's work.
+
+Tasks of a millisecond would be bound by one request each; tasks of minutes must not wait in one worker while
+another is idle. So a worker asks for its free slots, and beyond them for about LOOKAHEAD_SECONDS of work at the
+pace it has seen lately.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOKAHEAD_SECONDS = 0.25
+WEIGHT = 0.2  # of the newest duration in the running mean
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Mean seconds a task takes; None before the first."""
+
+    seconds: float | None = None
+
+    def after(self, seconds: float) -> Pace:
+        """The pace with one more task."""
+        if self.seconds is None:
+            return Pace(seconds)
+        return Pace((1 - WEIGHT) * self.seconds + WEIGHT * seconds)
+
+
+def decide_lease(*, slots: int, held: int, pace: Pace, longest_running_seconds: float, max_batch: int) -> int:
+    """How many to ask for, when `held` tasks are here already, running or waiting."""
+    ahead = 0
+    if pace.seconds is not None:
+        mean = max(pace.seconds, longest_running_seconds, LOOKAHEAD_SECONDS / max_batch)
+        ahead = int(slots * LOOKAHEAD_SECONDS / mean)
+    return max(0, min(max_batch, slots + ahead - held))
