@@ -168,6 +168,8 @@ def error_of(status: int, body: bytes, call: str) -> MahavishnuError:
             return Forbidden(message, hint="check the credentials and their rights")
         case 408 | 429:
             return Unreachable(message)
+        case 500 if words.startswith("failed to create typed patch object"):
+            return InvalidInput(message)  # how the API server refuses an unknown field in an apply
         case _ if status >= 500:
             return Unreachable(f"{call} was answered with HTTP {status}: {message}")
         case _:
