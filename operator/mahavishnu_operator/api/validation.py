@@ -59,13 +59,15 @@ def admit(
     """The object as it would be stored (pruned, defaulted), and warnings about what was pruned when not `strict`.
 
     `kind` is "WorkerPool" or "ScanJob"; `old` is the stored object that this one is to replace, status included
-    in both. Raises Refused (InvalidInput) with every violation.
+    in both; without it the object is new, and a status in it is dropped. Raises Refused (InvalidInput) with every
+    violation.
     """
     what = f"{kind} {_name_of(obj)}"
     if kind not in MODELS:
         raise InvalidInput(f"there is no kind {kind!r}", hint=f"known: {', '.join(MODELS)}")
     schema = kind_schema(kind)
-    body, unknown = prepare({name: value for name, value in obj.items() if name != "metadata"}, schema)
+    left_out = ("metadata",) if old is not None else ("metadata", "status")  # a new object has no status of its own
+    body, unknown = prepare({name: value for name, value in obj.items() if name not in left_out}, schema)
     metadata, unknown_metadata, found = _check_metadata(obj.get("metadata"))
     unknown += unknown_metadata
     if strict:
@@ -104,6 +106,9 @@ def _check_identity(kind: str, body: Mapping[str, Any]) -> Iterator[Violation]:
     for name, wanted in (("apiVersion", API_VERSION), ("kind", kind)):
         if body.get(name) != wanted:
             yield Violation(name, f"is {show(body.get(name))}; it must be {wanted}")
+    spec = body.get("spec")
+    if isinstance(spec, dict) and isinstance(spec.get("replicas"), float):  # /scale reads it, and reads no 3.0
+        yield Violation("spec.replicas", f"is {show(spec['replicas'])}; a whole number is needed, without a fraction")
 
 
 def _check_metadata(given: Any) -> tuple[dict[str, Any], list[str], list[Violation]]:
