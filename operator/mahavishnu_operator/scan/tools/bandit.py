@@ -26,6 +26,7 @@ class Bandit:
     """The adapter; holds no state."""
 
     name = "bandit"
+    information_uri = "https://bandit.readthedocs.io/"
     whole_program = False
     cost = Cost(startup_seconds=0.14, per_file_seconds=0.012, memory_mib=55)
 

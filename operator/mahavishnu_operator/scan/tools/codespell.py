@@ -36,6 +36,7 @@ class Codespell:
     """The adapter; holds no state."""
 
     name = "codespell"
+    information_uri = "https://github.com/codespell-project/codespell"
     whole_program = False
     cost = Cost(startup_seconds=0.12, per_file_seconds=0.0006, memory_mib=31)
 

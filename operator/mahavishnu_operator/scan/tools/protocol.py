@@ -40,6 +40,7 @@ class Tool(Protocol):
     """A scanner. `whole_program`: its answer depends on all files at once, so it is never split."""
 
     name: str
+    information_uri: str  # where a person reads about it
     whole_program: bool
     cost: Cost
 

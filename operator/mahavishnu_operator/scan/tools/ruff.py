@@ -30,6 +30,7 @@ class Ruff:
     """The adapter; holds no state."""
 
     name = "ruff"
+    information_uri = "https://docs.astral.sh/ruff/"
     whole_program = False
     cost = Cost(startup_seconds=0.01, per_file_seconds=0.0004, memory_mib=102)
 
