@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +63,26 @@ def test_the_same_bytes_again_are_not_written_again(folder: BlobFolder, tmp_path
     inode = file.stat().st_ino
     folder.put(b"data")
     assert file.stat().st_ino == inode
+
+
+def test_a_blob_is_on_disk_before_it_has_its_name_and_its_name_before_it_is_answered(
+    folder: BlobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        steps.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        fsync(descriptor)
+
+    def watched_replace(source: str, target: Path) -> None:
+        steps.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    folder.put(b"data")
+    assert steps == ["sync file", "name", "sync folder"]
 
 
 def test_only_blobs_put_before_the_given_time_are_dropped(folder: BlobFolder, tmp_path: Path) -> None:

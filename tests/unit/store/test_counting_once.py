@@ -113,6 +113,13 @@ async def test_a_task_that_is_leased_cannot_be_granted_again(held: Holder) -> No
     assert await held.states() == {"t0": TaskState.LEASED, "t1": TaskState.QUEUED}
 
 
+async def test_attempts_are_granted_in_order_and_none_is_left_out(held: Holder) -> None:
+    await held.add("t0")
+    with pytest.raises(Conflict, match="u1/t0 attempt 2"):
+        await held.grant("t0", attempt=2)
+    assert await held.states() == {"t0": TaskState.QUEUED}
+
+
 async def test_a_task_that_has_a_result_cannot_be_granted_again(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")

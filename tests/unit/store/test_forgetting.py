@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -15,8 +17,9 @@ from mahavishnu_operator.store.records import (
     ResultRecord,
     TaskState,
 )
+from mahavishnu_operator.store.sqlite import SqliteStore
 
-from .conftest import Holder, key
+from .conftest import Clock, Holder, key
 
 HOURS = 3600.0
 OTHER = JobRecord(uid="u2", namespace="ns", name="other", pool="ns/pool")
@@ -62,12 +65,36 @@ async def test_a_blob_that_another_job_names_stays(held: Holder) -> None:
     assert await held.store.blob(digest) is None
 
 
-async def test_a_blob_put_less_than_an_hour_ago_stays(held: Holder) -> None:
+async def test_a_blob_put_less_than_an_hour_ago_stays(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.ahead = -3 * HOURS
+    store = SqliteStore(tmp_path, clock=clock)
+    held = Holder(store, await store.take_epoch("tests"), clock)
+    await held.add("t0")
+    digest = await store.put_blob(b"data", job="u1")
+    clock.ahead = 0.0
+    await forget(held)
+    await forget(held, "u1")
+    kept = await store.blob(digest)
+    clock.ahead = 1.1 * HOURS
+    await forget(held)
+    assert (kept, await store.blob(digest)) == (b"data", None)
+    await store.close()
+
+
+async def test_nothing_goes_in_the_first_hour_after_a_restart(held: Holder, tmp_path: Path) -> None:
     await held.add("t0")
     digest = await held.store.put_blob(b"data", job="u1")
-    held.clock.ahead = 0.9 * HOURS
-    await forget(held, "u1")
-    assert await held.store.blob(digest) == b"data"
+    await held.store.close()
+    held.clock.ahead = 12 * HOURS
+    store = SqliteStore(tmp_path / "store", clock=held.clock)
+    again = Holder(store, await store.take_epoch("tests"), held.clock)
+    await forget(again, "u1")
+    kept = await store.blob(digest)
+    held.clock.ahead = 13.1 * HOURS
+    await forget(again)
+    assert (kept, await store.blob(digest)) == (b"data", None)
+    await store.close()
 
 
 async def test_a_blob_that_no_job_ever_named_goes_in_the_end(held: Holder) -> None:

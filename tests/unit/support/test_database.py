@@ -62,6 +62,14 @@ async def test_a_full_disk_is_said_in_words_and_stores_nothing(database: Databas
     assert await rows(database) == ["small"]
 
 
+async def test_a_commit_waits_for_the_disk(database: Database) -> None:
+    def settings(connection: sqlite3.Connection) -> list[object]:
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+
+    full = 2  # SQLite's number for synchronous=FULL
+    assert await database.write(settings) == ["wal", full]
+
+
 async def test_reads_cannot_write(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await database.read(lambda c: c.execute("DELETE FROM t"))
