@@ -51,8 +51,13 @@ class ScanRequest:
 
 def pool_manifest(request: ScanRequest) -> Obj:
     """The WorkerPool of a local scan."""
-    spec = {"backend": "local-process", "minWorkers": 0, "maxWorkers": request.workers, "replicas": request.workers}
-    spec["drain"] = {"graceSeconds": 0}  # nothing is worth waiting for once the job has ended
+    spec = {
+        "backend": "local-process",
+        "minWorkers": 0,
+        "maxWorkers": request.workers,
+        "replicas": request.workers,
+        "drain": {"graceSeconds": 0},  # nothing is worth waiting for once the job has ended
+    }
     return _object("WorkerPool", POOL, spec)
 
 
@@ -63,9 +68,13 @@ def job_manifest(request: ScanRequest) -> Obj:
         scan["include"] = list(request.include)
     if request.exclude:
         scan["exclude"] = list(request.exclude)
-    spec = {"poolRef": {"name": POOL.name}, "source": {"path": str(request.root)}, "scan": scan}
-    spec["timeoutSeconds"] = request.timeout_seconds
-    spec["taskTimeoutSeconds"] = min(request.timeout_seconds, 600)
+    spec = {
+        "poolRef": {"name": POOL.name},
+        "source": {"path": str(request.root)},
+        "scan": scan,
+        "timeoutSeconds": request.timeout_seconds,
+        "taskTimeoutSeconds": min(request.timeout_seconds, 600),
+    }
     return _object("ScanJob", JOB, spec)
 
 

@@ -36,8 +36,8 @@ def worker(
         pool=pool,
         worker=name,
         slots=slots,
-        workDir=str(work_dir.resolve()),
-        graceSeconds=grace_seconds,
-        logLevel=load_settings().log_level,
+        work_dir=str(work_dir.resolve()),
+        grace_seconds=grace_seconds,
+        log_level=load_settings().log_level,
     )
     sys.exit(run_agent(config))

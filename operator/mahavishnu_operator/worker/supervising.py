@@ -95,7 +95,7 @@ class _Child:
     async def wait(self, cancel: asyncio.Event) -> str:
         """Wait for the end or bring it about; the limit that did, or ''."""
         readers = [asyncio.create_task(self._read("stdout")), asyncio.create_task(self._read("stderr"))]
-        ending = asyncio.create_task(self._process.wait())
+        ending = asyncio.create_task(_exited(self._process.pid))
         watches = {
             asyncio.create_task(cancel.wait()): "Cancelled",
             asyncio.create_task(self._over.wait()): "OutputLimit",
@@ -117,7 +117,7 @@ class _Child:
                 task.cancel()
             await self._end()
 
-    async def _ask_to_end(self, ending: asyncio.Task[int]) -> None:
+    async def _ask_to_end(self, ending: asyncio.Task[None]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         await asyncio.wait({ending}, timeout=TERM_GRACE_SECONDS)
@@ -144,3 +144,18 @@ class _Child:
                 await self._on_output(name, offset, kept)
             if len(data) > room:
                 self._over.set()
+
+
+async def _exited(pid: int) -> None:
+    """Wait for the process alone: Process.wait also waits for the pipes, which its children may hold for ever."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

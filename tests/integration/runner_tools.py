@@ -1,0 +1,106 @@
+"""A real runner process to talk to, and small real programs for it to run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mahavishnu_operator.api.wire import CommandTask
+from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, read_reply, send
+from mahavishnu_operator.worker.slot import RUNNER
+
+DEADLINE_SECONDS = 30.0
+
+
+class Runner:
+    """One runner; `run` waits for the task's end and keeps its output."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process, self._folder, self._count = process, folder, 0
+        self.output: list[Output] = []
+        self.blobs: list[bytes] = []
+
+    async def start(self, spec: CommandTask, *, timeout: float = 20.0) -> Path:
+        assert self.process.stdin is not None
+        self._count += 1
+        scratch = self._folder / f"scratch-{self._count}"
+        await send(self.process.stdin, Start(spec, timeout, str(scratch)))
+        return scratch
+
+    async def cancel(self) -> None:
+        assert self.process.stdin is not None
+        await send(self.process.stdin, Cancel())
+
+    async def done(self) -> Done:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                match await read_reply(self.process.stdout):
+                    case Done() as done:
+                        return done
+                    case Output() as output:
+                        self.output.append(output)
+                    case Blob(data):
+                        self.blobs.append(data)
+                    case None:
+                        raise AssertionError("the runner ended without an answer")
+
+    async def run(self, spec: CommandTask, *, timeout: float = 20.0) -> Done:
+        await self.start(spec, timeout=timeout)
+        return await self.done()
+
+
+@asynccontextmanager
+async def running_runner(folder: Path) -> AsyncIterator[Runner]:
+    process = await asyncio.create_subprocess_exec(
+        *RUNNER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Runner(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def python(code: str, *arguments: str, output_limit: int = 1024 * 1024, memory_limit: int = 0) -> CommandTask:
+    """A command that runs a few lines of Python."""
+    argv = (sys.executable, "-c", code, *arguments)
+    return CommandTask(argv=argv, allowed=("any",), output_limit_bytes=output_limit, memory_limit_bytes=memory_limit)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def gone(*pids: int) -> bool:
+    """Whether all of them end before the deadline; looks every few milliseconds, as the kernel tells nobody."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while any(is_alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+async def wait_for_file(path: Path) -> str:
+    """The text of a file once it has some."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (path.exists() and path.stat().st_size):
+        assert time.monotonic() < deadline, f"{path} was not written"
+        await asyncio.sleep(0.01)
+    return path.read_text()
+
+
+def own_environment() -> dict[str, str]:
+    """The environment of the tests with a secret in it."""
+    return {**os.environ, "MAHAVISHNU_TOKEN": "s3cret"}
