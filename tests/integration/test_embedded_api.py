@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -251,3 +252,42 @@ async def test_with_a_token_only_its_bearer_is_served(embedded: EmbeddedResource
         assert (await bearer.list(WORKER_POOL)).items == ()
         await stranger.close()
         await bearer.close()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from mahavishnu_operator.resources.embedded import EmbeddedResources
+from mahavishnu_operator.resources.protocol import WORKER_POOL
+from tests.unit.resources.conformance import pool
+
+async def main():
+    resources = EmbeddedResources(Path(sys.argv[1]))
+    for number in range(100_000):
+        await resources.create(WORKER_POOL, pool("default", f"p{number}"))
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "killed.db"
+    pipe = asyncio.subprocess.PIPE
+    root = Path(__file__).resolve().parents[2]
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(path), stdout=pipe, cwd=root)
+    assert writer.stdout is not None
+    async with asyncio.timeout(60):
+        for _ in range(20):
+            assert await writer.stdout.readline()
+        writer.kill()
+        rest = (await writer.stdout.read()).split()
+        await writer.wait()
+    acknowledged = 20 + len(rest)
+    again = EmbeddedResources(path)
+    listing = await again.list(WORKER_POOL)
+    assert len(listing.items) in (acknowledged, acknowledged + 1)  # the last may be stored and not yet told
+    versions = [int(obj["metadata"]["resourceVersion"]) for obj in listing.items]
+    made = await again.create(WORKER_POOL, pool("default", "after"))
+    assert int(made["metadata"]["resourceVersion"]) > max(versions)
+    await again.close()
