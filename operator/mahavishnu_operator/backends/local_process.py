@@ -80,10 +80,10 @@ class LocalProcessBackend:
         on_exit: OnExit,
         log_level: str = "info",
         shutdown_seconds: float = 10.0,
-        command: Sequence[str] = AGENT,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._folder, self._server, self._issue_token, self._on_exit = folder, server, issue_token, on_exit
-        self._log_level, self._shutdown_seconds, self._command = log_level, shutdown_seconds, tuple(command)
+        self._log_level, self._shutdown_seconds, self._command = log_level, shutdown_seconds, tuple(command or AGENT)
         self._workers: dict[tuple[Key, str], _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False

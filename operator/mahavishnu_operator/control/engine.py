@@ -2,14 +2,16 @@
 
 The same in a cluster (objects from kopf's watch) and without one (objects from our own). The pressure: parts that
 are started in the wrong order lose work (a queue that runs before the lists are in calls every pool missing), and a
-part that dies quietly stops everything without a word. What must stay true: reconciling begins only when both kinds were listed;
-the workers of an earlier process are known dead before their tasks are leased; whatever background work fails ends in `failed()`.
+part that dies quietly stops everything without a word. What must stay true: reconciling begins only when both kinds
+were listed; the workers of an earlier process are dead before new ones start; whatever background work fails ends in
+`failed()`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import structlog
 from mahavishnu_operator.api.reasons import JobPhase
 from mahavishnu_operator.backends.local_process import LocalProcessBackend
 from mahavishnu_operator.backends.protocol import Backend
+from mahavishnu_operator.dispatch.core import Pace
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.dispatch.server import DispatchServer
@@ -41,7 +44,7 @@ from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from .acceptance import Policy
-from .aggregation import Aggregator
+from .aggregation import Aggregator, StoredReport
 from .events import Recorder
 from .job_reconciler import JobReconciler
 from .objects import Objects
@@ -107,16 +110,16 @@ class Engine:
         await asyncio.to_thread(options.data_dir.mkdir, parents=True, exist_ok=True, mode=0o700)
         self.store = SqliteStore(options.data_dir)
         self._stack.push_async_callback(self.store.close)
-        self.dispatch = Dispatcher(self.store, lease_seconds=options.lease_seconds)
-        await self.dispatch.start()
-        self._stack.push_async_callback(self.dispatch.close)
-        self.server = DispatchServer(self.dispatch, host=options.dispatch_host, port=options.dispatch_port)
-        await self.server.start()
-        self._stack.push_async_callback(self.server.close)
+        pace = Pace(lease_seconds=options.lease_seconds, renew_seconds=options.lease_seconds / 3)
+        holder = f"{socket.gethostname()}/{os.getpid()}"
+        self.dispatch = await self._stack.enter_async_context(Dispatcher(self.store, holder=holder, pace=pace))
+        server = DispatchServer(self.dispatch, host=options.dispatch_host, port=options.dispatch_port)
+        self.server = await self._stack.enter_async_context(server)
         policy = Policy(options.enable_local_process, options.path_roots, tuple(sorted(TOOLS)))
         self.pools = Objects(self.resources, WORKER_POOL, namespaces=namespaces, on_change=self._pool_changed)
         self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
         recorder = Recorder(self.resources)
+        self._aggregator = Aggregator(self.dispatch, self.store)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,
             dispatch=self.dispatch,
@@ -130,7 +133,7 @@ class Engine:
             pools=self.pools,
             resources=self.resources,
             dispatch=self.dispatch,
-            aggregator=Aggregator(self.dispatch, self.store),
+            aggregator=self._aggregator,
             writer=StatusWriter(self.resources, SCAN_JOB),
             recorder=recorder,
             policy=policy,
@@ -194,7 +197,7 @@ class Engine:
             await asyncio.sleep(self.options.resync_seconds)
 
     async def resync(self) -> None:
-        """Compare with complete lists and look at every object again. Raises Unreachable and what else `list` raises."""
+        """Compare with complete lists and look at every object again. Raises what `list` raises."""
         await self.pools.resync()
         await self.jobs.resync()
         for kind, objects in ((WORKER_POOL, self.pools), (SCAN_JOB, self.jobs)):
@@ -243,6 +246,16 @@ class Engine:
         if self._failure is None:
             raise RuntimeError("the engine was not entered")
         await asyncio.shield(self._failure)
+
+    def unhealthy(self) -> str:
+        """Why the engine does not work now, in words; '' when it does."""
+        if self._failure is not None and self._failure.done():
+            return f"the engine has failed: {self._failure.exception()}"
+        return "" if self.synced.is_set() else "the objects are not listed yet"
+
+    async def report(self, uid: str) -> StoredReport | None:
+        """The stored report of a job, None when there is none."""
+        return await self._aggregator.report(uid)
 
     # --- what happens -------------------------------------------------------------------------------
 
@@ -297,9 +310,9 @@ class Engine:
         """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
         news = asyncio.Event()
         self._watchers.setdefault(key, set()).add(news)
-        obj = await self.resources.get(SCAN_JOB, key)
-        uid, shown = obj["metadata"]["uid"], None
         try:
+            obj = await self.resources.get(SCAN_JOB, key)
+            uid, shown = obj["metadata"]["uid"], None
             while not JobPhase((obj.get("status") or {}).get("phase") or JobPhase.PENDING).terminal:
                 progress = self.dispatch.progress(uid)
                 if on_progress is not None and progress is not None and progress != shown:

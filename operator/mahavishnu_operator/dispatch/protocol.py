@@ -63,7 +63,10 @@ class PoolLoad:
 class Dispatch(Protocol):
     """Keys of pools are `namespace/name`."""
 
-    epoch: int
+    @property
+    def epoch(self) -> int:
+        """Under which this dispatcher writes."""
+        ...
 
     def on_job_changed(self, callback: Callable[[str], None]) -> None:
         """Call back with a job's uid after any of its tasks changed state (many changes may be one call)."""

@@ -1,0 +1,122 @@
+"""Puts the results of a job together: the plan, the report, and what status says of them.
+
+The pressure: what workers deliver is made from hostile code, can be missing (a lost worker, a cancelled task) and
+can be large. What must stay true: a result that cannot be read is an answer that is missing, never an error of the
+whole; the report is durable before anything names it; building it takes no time of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from mahavishnu_operator.api.reasons import Verdict
+from mahavishnu_operator.api.scanjob import ScanJobSpec
+from mahavishnu_operator.api.wire import TaskResult
+from mahavishnu_operator.dispatch.protocol import Dispatch
+from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.scan.model import Plan, ToolReport, decode_plan
+from mahavishnu_operator.store.protocol import Store
+from mahavishnu_operator.store.records import ReportRecord
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .conditions import shorten
+from .jobs import PLAN_TASK, Aggregate
+from .results import command_problems, plan_problem, task_outcome, tool_report
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """The report of a job: the SARIF log as stored, and what each tool said."""
+
+    sarif: bytes
+    reports: tuple[ToolReport, ...]
+
+
+class Aggregator:
+    """Reads results through the dispatcher, and blobs and reports in the store."""
+
+    def __init__(self, dispatch: Dispatch, store: Store) -> None:
+        self._dispatch, self._store = dispatch, store
+
+    async def read_plan(self, uid: str) -> tuple[Plan | None, str]:
+        """The plan of a job, or why there is none."""
+        result = await self._dispatch.result(uid, PLAN_TASK)
+        if result is None or result.status != "succeeded":
+            return None, plan_problem(result)
+        payload = await self._payload(result)
+        try:
+            return decode_plan(payload or b""), ""
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return None, f"the plan cannot be read: {error}"
+
+    async def aggregate(self, uid: str, key: Key, spec: ScanJobSpec) -> Aggregate:
+        """All results of a job that has ended; the report is stored. Raises what the store raises: try again."""
+        try:
+            if spec.scan is None:
+                return self._commands(await self._dispatch.results(uid))
+            return await self._scan(uid, key, spec)
+        except MahavishnuError:
+            raise
+        except Exception as error:  # a defect of ours must end the job in words, not keep it for ever
+            log.error("the report could not be made", job=str(key), exc_info=error)
+            return Aggregate(Verdict.INCOMPLETE, error=shorten(f"the report could not be made: {error!r}"))
+
+    def _commands(self, results: Sequence[tuple[str, TaskResult]]) -> Aggregate:
+        if any(result.status == "cancelled" for _, result in results):
+            verdict = Verdict.INCOMPLETE
+        else:
+            good = all(result.status == "succeeded" for _, result in results)
+            verdict = Verdict.PASSED if good else Verdict.FAILED
+        return Aggregate(
+            verdict,
+            results=tuple(task_outcome(task, result) for task, result in results),
+            problems=command_problems(results),
+        )
+
+    async def _scan(self, uid: str, key: Key, spec: ScanJobSpec) -> Aggregate:
+        from .reporting import build_report
+
+        if spec.scan is None:
+            raise ValueError(f"ScanJob {key} has no scan")
+        built = await asyncio.to_thread(build_report, await self._reports(uid), str(key), spec.scan)
+        sha256 = await self._store.put_blob(built.sarif)
+        record = ReportRecord(
+            job=uid,
+            sha256=sha256,
+            size_bytes=len(built.sarif),
+            truncated=False,
+            summary=json.dumps({"findings": built.findings, "verdict": built.verdict.value}).encode(),
+            stored_at=time.time(),
+        )
+        await self._store.put_report(self._dispatch.epoch, record)
+        return Aggregate(
+            built.verdict,
+            findings=built.findings,
+            report={"uri": f"/results/v1/jobs/{uid}/report.sarif", "sha256": sha256, "bytes": len(built.sarif)},
+            problems=built.problems,
+        )
+
+    async def report(self, uid: str) -> StoredReport | None:
+        """The stored report of a job and what each tool said, None when there is none."""
+        from .reporting import merged
+
+        record = await self._store.report(uid)
+        sarif = await self._store.blob(record.sha256) if record is not None else None
+        return StoredReport(sarif, merged(await self._reports(uid))) if sarif is not None else None
+
+    async def _reports(self, uid: str) -> list[ToolReport]:
+        results = await self._dispatch.results(uid)
+        return [tool_report(task, result, await self._payload(result)) for task, result in results if task != PLAN_TASK]
+
+    async def _payload(self, result: TaskResult) -> bytes | None:
+        if result.payload:
+            return result.payload.encode()
+        return await self._store.blob(result.payload_sha256) if result.payload_sha256 else None

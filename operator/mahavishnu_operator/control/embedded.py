@@ -1,0 +1,92 @@
+"""Everything in one process, without a cluster: embedded objects, the engine, and (with a port) the API over HTTP.
+
+What must stay true: only one process uses a data folder at a time; the API is served on loopback; without a port
+nothing listens but the dispatcher, which wants a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mahavishnu_operator.dispatch.dispatcher import Dispatcher
+from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.resources.embedded import EmbeddedResources
+from mahavishnu_operator.resources.protocol import Key, Obj
+from mahavishnu_operator.store.protocol import Store
+
+from .aggregation import StoredReport
+from .engine import Engine, EngineOptions
+
+HOST = "127.0.0.1"
+
+
+class EmbeddedEngine:
+    """`async with EmbeddedEngine(options, port=8680)`. `port` None: no API over HTTP; 0: any free one."""
+
+    resources: EmbeddedResources
+    url: str
+    kubeconfig: Path
+
+    def __init__(self, options: EngineOptions, *, port: int | None = None) -> None:
+        self._options, self._port = options, port
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        folder = self._options.data_dir
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
+        self.resources = EmbeddedResources(folder / "objects.db")
+        self._stack.push_async_callback(self.resources.close)
+        self._engine = await self._stack.enter_async_context(Engine(self.resources, self._options))
+        if self._port is not None:
+            await self._serve(folder, self._port)
+
+    async def _serve(self, folder: Path, port: int) -> None:
+        from mahavishnu_operator.resources.rest import api_app, write_kubeconfig  # only who serves pays for these
+
+        from .serving import engine_routes, listen, serve
+
+        app = api_app(self.resources, extra_routes=engine_routes(self._engine))
+        listener = listen(HOST, port)
+        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+        await self._stack.enter_async_context(serve(app, listener))
+        self.kubeconfig = await asyncio.to_thread(write_kubeconfig, folder / "kubeconfig", server=self.url)
+
+    @property
+    def store(self) -> Store:
+        """What survives a kill."""
+        return self._engine.store
+
+    @property
+    def dispatch(self) -> Dispatcher:
+        """Who gets which task."""
+        return self._engine.dispatch
+
+    async def failed(self) -> None:
+        """Wait until something that everything depends on has failed, and raise that."""
+        await self._engine.failed()
+
+    async def wait_terminal(self, key: Key, on_progress: Callable[[JobProgress], None] | None = None) -> Obj:
+        """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
+        return await self._engine.wait_terminal(key, on_progress)
+
+    async def report(self, uid: str) -> StoredReport | None:
+        """The stored report of a job, None when there is none."""
+        return await self._engine.report(uid)

@@ -1,0 +1,91 @@
+"""What an engine serves over HTTP beside the kinds (results for readers, health, metrics), and how.
+
+The server runs inside a running event loop: signals belong to whoever runs that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Generator
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from mahavishnu_operator.dispatch.results_api import results_app
+from mahavishnu_operator.support.errors import InvalidInput
+
+from .engine import Engine
+
+
+def engine_routes(engine: Engine) -> list[BaseRoute]:
+    """/healthz (200 once objects are listed and nothing has failed, else 503 in words), /metrics, /results/v1/..."""
+
+    async def healthz(_request: Request) -> Response:
+        problem = engine.unhealthy()
+        return PlainTextResponse(problem or "ok", status_code=503 if problem else 200)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(engine.dispatch.meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/metrics", metrics),
+        Mount("/", results_app(engine.dispatch, engine.store)),
+    ]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; `port` 0: any free one. InvalidInput when the port is taken."""
+    # With the protocol named, asyncio switches Nagle off on what is accepted: 40 ms an answer otherwise.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise InvalidInput(
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            hint="stop what uses that port, or choose another (0: any free one)",
+        ) from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals belong to whoever runs the event loop."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serve(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a listening socket until the block is left; requests then get a second to end."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
