@@ -234,11 +234,11 @@ def _planned_rules() -> Iterator[Case]:
     }
     for member in FROZEN:
         rule = f"planned-{member}"
-        new = job(**same | changes[member])
+        new = job(None, **same | changes[member])
         yield Case(f"{member} changed before the plan", new, old=_without(old, "status"), keeps=rule)
         yield Case(f"{member} changed after the plan", new, old=old, breaks=rule)
     free = {"suspend": True, "cancel": True, "parallelism": 2, "priority": 5, "ttlSecondsAfterFinished": 0}
-    yield Case("the rest changed after the plan", job(**same | free), old=old)
+    yield Case("the rest changed after the plan", job(None, **same | free), old=old)
     yield Case("the plan failed", job(maxAttempts=3), old=_plan_failed(planned(job())))
     two = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"]}]
     yield Case("tasks in another order after the plan", job(tasks=two[::-1]), old=planned(job(tasks=two)))
@@ -319,6 +319,7 @@ def _shapes() -> Iterator[Case]:
     yield Case("quantities", k8s(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}, "requests": {"cpu": "100m"}}))
     yield Case("no quantity", k8s(resources={"limits": {"cpu": "two"}}), "spec.kubernetes.resources.limits")
     yield Case("a fraction as quantity", k8s(resources={"limits": {"cpu": 1.5}}), "spec.kubernetes.resources.limits")
+    yield Case("a quantity beyond 64 bits", k8s(resources={"limits": {"cpu": 2**63}}), "resources.limits")
     yield Case("a variable twice", k8s(env=[{"name": "A"}, {"name": "A"}]), "spec.kubernetes.env[1]")
     yield Case("no variable", k8s(env=[{"name": "A-B"}]), "spec.kubernetes.env[0].name")
     yield Case("labels of a node", k8s(nodeSelector={"disk": "ssd", "a/b": ""}))

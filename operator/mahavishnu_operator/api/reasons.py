@@ -24,9 +24,9 @@ class ConditionType(StrEnum):
     SCALE_DOWN_BLOCKED = "ScaleDownBlocked"  # WorkerPool: busy workers keep it above the target
     BACKEND_REACHABLE = "BackendReachable"  # WorkerPool: the backend answers
     UNSCHEDULABLE = "Unschedulable"  # WorkerPool: workers cannot be placed
-    READY = "Ready"
-    RECONCILING = "Reconciling"
-    STALLED = "Stalled"
+    READY = "Ready"  # WorkerPool: as many workers as wanted are ready; ScanJob: it ended well
+    RECONCILING = "Reconciling"  # the object is on its way to what spec says
+    STALLED = "Stalled"  # it cannot get there by itself
 
 
 class Reason(StrEnum):
@@ -77,31 +77,31 @@ class Reason(StrEnum):
 class EventReason(StrEnum):
     """Reasons of Events on our objects (core/v1 Event.reason)."""
 
-    ACCEPTED = "Accepted"
-    REFUSED = "Refused"
-    PLANNED = "Planned"
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
-    SUSPENDED = "Suspended"
-    RESUMED = "Resumed"
-    EXPIRED = "Expired"
-    SCALED = "Scaled"
-    WORKER_STARTED = "WorkerStarted"
-    WORKER_STOPPED = "WorkerStopped"
-    WORKER_FAILED = "WorkerFailed"
+    ACCEPTED = "Accepted"  # the object will be acted on
+    REFUSED = "Refused"  # it will not; the message says why and what to do
+    PLANNED = "Planned"  # the tasks of a ScanJob are durable
+    COMPLETED = "Completed"  # a ScanJob ran to its end
+    FAILED = "Failed"  # a ScanJob ended without doing all that was asked
+    CANCELLED = "Cancelled"  # a ScanJob was cancelled
+    SUSPENDED = "Suspended"  # nothing new is started
+    RESUMED = "Resumed"  # work goes on
+    EXPIRED = "Expired"  # a ScanJob is deleted: ttlSecondsAfterFinished passed
+    SCALED = "Scaled"  # the number of wanted workers changed
+    WORKER_STARTED = "WorkerStarted"  # a worker was started
+    WORKER_STOPPED = "WorkerStopped"  # a worker was stopped on purpose
+    WORKER_FAILED = "WorkerFailed"  # a worker died or could not be started
 
 
 class JobPhase(StrEnum):
     """ScanJob.status.phase; the last three are terminal."""
 
-    PENDING = "Pending"
-    PLANNING = "Planning"
-    RUNNING = "Running"
-    AGGREGATING = "Aggregating"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
+    PENDING = "Pending"  # no worker has begun
+    PLANNING = "Planning"  # a worker lists the files and cuts them into tasks
+    RUNNING = "Running"  # tasks are queued or leased
+    AGGREGATING = "Aggregating"  # all tasks have ended; the report is being written
+    SUCCEEDED = "Succeeded"  # every task ran; what they found is the verdict's business
+    FAILED = "Failed"  # it ended without doing all that was asked
+    CANCELLED = "Cancelled"  # it was cancelled; what is done is kept
 
     @property
     def terminal(self) -> bool:
@@ -116,10 +116,10 @@ class Verdict(StrEnum):
     over failOn, and yet some task has no answer.
     """
 
-    PENDING = "Pending"
-    PASSED = "Passed"
-    FAILED = "Failed"
-    INCOMPLETE = "Incomplete"
+    PENDING = "Pending"  # the job has not ended
+    PASSED = "Passed"  # every task has an answer, and no finding is at or over failOn
+    FAILED = "Failed"  # at least one finding is at or over failOn
+    INCOMPLETE = "Incomplete"  # no finding is at or over failOn, but some task has no answer
 
 
 class FailureClass(StrEnum):

@@ -63,10 +63,15 @@ def problems(value: Any, schema: Schema, path: str) -> Iterator[tuple[str, str]]
 
 
 def is_whole(value: Any) -> bool:
-    """Whether the API server takes it for an integer: 3 and 3.0, not 3.5, not true, not "3"."""
+    """Whether the API server takes it for an integer: 3 and 3.0, not 3.5, not true, not "3".
+
+    JSON numbers beyond 64 bits are floats there, and floats are whole up to 2**53 only.
+    """
     if isinstance(value, bool):
         return False
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value == int(value))
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float) and value.is_integer() and abs(value) < 2**53
 
 
 _IS_TYPE: Mapping[str, Callable[[Any], bool]] = {
