@@ -86,6 +86,11 @@ async def test_a_command_that_ignores_sigterm_is_killed_on_timeout(ground: Groun
     assert (done.status, done.reason, done.exit_code) == ("timed-out", "TimedOut", -signal.SIGKILL)
 
 
+async def test_a_command_gets_the_usual_signals(ground: Ground) -> None:
+    done = await ground.runner.run(CommandTask(argv=("sh", "-c", "kill -TERM $$"), allowed=("sh",)))
+    assert done.exit_code == -signal.SIGTERM
+
+
 async def test_cancel_ends_a_running_command(ground: Ground) -> None:
     mark = ground.folder / "pid"
     code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"

@@ -31,7 +31,7 @@ def main() -> None:
     """Serve requests on stdin until it closes."""
     os.setsid()  # a Ctrl-C at a terminal is the agent's to handle
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # handled, not ignored: a tool would inherit the ignoring
     descendants.become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
