@@ -16,56 +16,77 @@ from collections.abc import Callable, Sequence
 
 from mahavishnu_operator.support.errors import InvalidInput
 
+ANY_NUMBER = None  # `**` in a translated pattern: any number of names, also none
+NOTHING = re.compile("(?!)")
+Pattern = tuple[re.Pattern[str] | None, ...]
+
 
 def compile_globs(patterns: Sequence[str]) -> Callable[[str], bool]:
     """A predicate on relative POSIX paths: true when any pattern matches. InvalidInput for an empty pattern."""
-    regexes = [re.compile(translate(pattern)) for pattern in patterns]
-    return lambda path: any(regex.fullmatch(path) for regex in regexes)
+    translated = [translate(pattern) for pattern in patterns]
+
+    def matches(path: str) -> bool:
+        names = path.split("/")
+        return any(_matches(pattern, names) for pattern in translated)
+
+    return matches
 
 
-def translate(pattern: str) -> str:
-    """The regular expression that matches the whole relative path. InvalidInput when it names nothing."""
+def translate(pattern: str) -> Pattern:
+    """What each name of a path has to match, in order. InvalidInput when the pattern names nothing."""
     body = pattern.removeprefix("./")
     folder = body.endswith("/")
     anchored = "/" in body.rstrip("/")
-    body = body.strip("/")
-    if not body:
+    names = [name for name in body.split("/") if name]
+    if not names:
         raise InvalidInput(f"the glob {pattern!r} names no file", hint="`**` matches everything")
-    inner = _segments(body.split("/"))
-    below = r"/.+" if folder else "" if anchored else r"(?:/.+)?"
-    above = "" if anchored else r"(?:.+/)?"
-    return f"(?s:{above}{inner}{below})"
+    inner = tuple(ANY_NUMBER if name == "**" else _one_name(name) for name in names)
+    above: Pattern = () if anchored else (ANY_NUMBER,)
+    if folder or inner[-1] is ANY_NUMBER:
+        return (*above, *inner, ANY_NUMBER, _one_name("*"))
+    return (*above, *inner) if anchored else (*above, *inner, ANY_NUMBER)
 
 
-def _segments(segments: Sequence[str]) -> str:
-    """`a/**/b` as a regular expression; `**` alone matches any number of folders, also none."""
-    out: list[str] = []
-    last = len(segments) - 1
-    for index, segment in enumerate(segments):
-        if segment == "**":
-            out.append(".+" if index == last else "(?:.+/)?")
+def _matches(pattern: Pattern, names: Sequence[str]) -> bool:
+    """The whole path; only the last `**` is ever tried again, so the time is bounded by their product."""
+    at, name, last_any, resume = 0, 0, -1, 0
+    while name < len(names):
+        part = pattern[at] if at < len(pattern) else NOTHING
+        if part is ANY_NUMBER:
+            last_any, resume = at, name
+            at += 1
+        elif part.fullmatch(names[name]):
+            at, name = at + 1, name + 1
+        elif last_any >= 0:
+            resume += 1
+            at, name = last_any + 1, resume
         else:
-            out.append(_segment(segment) + ("" if index == last else "/"))
-    return "".join(out)
+            return False
+    return all(part is ANY_NUMBER for part in pattern[at:])
 
 
-def _segment(segment: str) -> str:
+def _one_name(glob: str) -> re.Pattern[str]:
     """One name's pattern; a `[` without its `]` is an ordinary character."""
-    out: list[str] = []
+    pieces = [""]  # between the stars
     position = 0
-    while position < len(segment):
-        char = segment[position]
+    while position < len(glob):
+        char = glob[position]
         position += 1
         if char == "*":
-            out.append("[^/]*")
+            pieces.append("")
         elif char == "?":
-            out.append("[^/]")
-        elif char == "[" and (end := segment.find("]", position + 1)) > 0:
-            out.append(_character_class(segment[position:end]))
+            pieces[-1] += "."
+        elif char == "[" and (end := glob.find("]", position + 1)) > 0:
+            pieces[-1] += _character_class(glob[position:end])
             position = end + 1
         else:
-            out.append(re.escape(char))
-    return re.sub(r"(?:\[\^/\]\*){2,}", "[^/]*", "".join(out))  # `***` must not backtrack for ever
+            pieces[-1] += re.escape(char)
+    first, *rest = pieces
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    # The first place where a piece fits is as good as any later one, so no star but the last is tried again.
+    middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1] if piece)
+    return re.compile(f"{first}{middle}.*{rest[-1]}", re.DOTALL)
 
 
 def _character_class(inside: str) -> str:
@@ -83,6 +104,7 @@ def _character_class(inside: str) -> str:
         else:
             parts.append(re.escape(chars[position]))
             position += 1
+    inner = "".join(parts)
     if negated:
-        return f"[^/{''.join(parts)}]"
-    return f"(?!/)[{''.join(parts)}]" if parts else "(?!)"
+        return f"[^{inner}]" if inner else "."
+    return f"[{inner}]" if inner else "(?!)"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mahavishnu_operator.api.reasons import Level, Verdict
@@ -46,7 +46,7 @@ class Summary:
     tools: tuple[ToolSummary, ...] = ()
     files: int = 0
     unread: int = 0
-    cached: int = field(default=0)
+    cached: int = 0
 
     @property
     def all_looked(self) -> bool:
@@ -73,6 +73,8 @@ def merge_reports(reports: Iterable[ToolReport], *, tools: Sequence[str] = ()) -
 def _merge(tool: str, parts: Sequence[ToolReport]) -> ToolReport:
     if not parts:
         return ToolReport(tool=tool, version="", outcome="ok")
+    if len(parts) == 1:
+        return replace(parts[0], findings=tuple(sorted(parts[0].findings, key=position)))
     failed = [part for part in parts if part.outcome != "ok"]
     worst = max(parts, key=lambda part: _WORST_LAST.index(part.outcome))
     return ToolReport(
@@ -83,9 +85,9 @@ def _merge(tool: str, parts: Sequence[ToolReport]) -> ToolReport:
         unread=tuple(
             sorted({each for part in parts for each in part.unread}, key=lambda each: (each.path, each.reason))
         ),
-        files=sum(part.files for part in parts if part.outcome == "ok" or len(parts) == 1),
+        files=sum(part.files for part in parts if part.outcome == "ok"),
         message=_merge_messages(failed, len(parts)),
-        exit_code=worst.exit_code if failed else max((part.exit_code or 0 for part in parts), default=0),
+        exit_code=worst.exit_code if failed else max(part.exit_code or 0 for part in parts),
         seconds=sum(part.seconds for part in parts),
     )
 

@@ -106,7 +106,7 @@ def _finding(record: str, names: Names, longest_name: int) -> Finding | None:
         name, _, digits = shown.rpartition(":")
         numbered = digits.isascii() and digits.isdigit() and len(digits) <= MAX_LINE_DIGITS
         path = names.find(name) if numbered else names.find(shown)  # without a line: the name itself is misspelt
-        if path is not None and " ==> " in rest:
+        if path is not None and " ==> " in rest and "\n" not in rest:
             line = int(digits) if numbered else 0
             return Finding(Codespell.name, "misspelling", Level.WARNING, rest, path, line=line)
     return None
