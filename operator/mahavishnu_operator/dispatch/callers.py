@@ -28,6 +28,13 @@ class Caller:
         """The caller is known to have hung up."""
         return self._gone is not None and self._gone.done()
 
+    def dismiss(self) -> None:
+        """Let it count as gone: the server ends, and what waits for this caller shall end."""
+        if self._gone is not None:
+            self._gone.cancel()
+        self._gone = asyncio.get_running_loop().create_future()
+        self._gone.set_result(None)
+
     def close(self) -> None:
         """Watch no more."""
         if self._gone is not None:

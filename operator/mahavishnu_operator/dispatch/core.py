@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -153,19 +152,17 @@ class Core:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, CallRefused):
             self.stop(error)
 
-    @contextmanager
-    def writing(self, tasks: Iterable[Task]) -> Iterator[None]:
-        """Mark the jobs of these tasks as being written about."""
-        jobs = [task.job for task in tasks]
-        for job in jobs:
-            job.writes += 1
-        try:
-            yield
-        finally:
-            for job in jobs:
-                job.writes -= 1
-                if job.writes == 0 and job.quiet is not None:
-                    job.quiet.set()
+    def begin_writing(self, tasks: Iterable[Task]) -> None:
+        """Mark the jobs of these tasks as being written about, in the same breath as the decision what to write."""
+        for task in tasks:
+            task.job.writes += 1
+
+    def end_writing(self, tasks: Iterable[Task]) -> None:
+        """Take the marks back."""
+        for task in tasks:
+            task.job.writes -= 1
+            if task.job.writes == 0 and task.job.quiet is not None:
+                task.job.quiet.set()
 
     async def quiet(self, job: Job) -> None:
         """Wait until no write about a task of this job is under way.

@@ -200,7 +200,8 @@ class Desk:
             core.check_alive()
             self._lessor.check_current(worker)
             answer = self._news(worker, named)
-            told = frozenset((*answer.cancel, *answer.lost))
+            # a hold counts as told only when the worker named it: of another one it may not have heard yet
+            told = frozenset((hold, hold in request.holds) for hold in (*answer.cancel, *answer.lost))
             fresh = not told <= worker.told or (answer.drain and not worker.drain_told)
             left = until - core.clock()
             if fresh or left <= 0 or (caller is not None and caller.left):
@@ -225,6 +226,11 @@ class Desk:
                 lost.append(hold)
             elif task.job.cancelled:
                 cancel.append(hold)
+        known = {(key, hold.attempt) for hold, key in named}
+        for lease in core.leases.of_worker(worker.id):  # granted since this call began to wait
+            task = core.ledger.task(lease.key)
+            if (lease.key, lease.attempt) not in known and task is not None and task.job.cancelled:
+                cancel.append(Hold(str(lease.key), lease.attempt))
         return RenewResponse(cancel=tuple(cancel), lost=tuple(lost), drain=core.workers.draining(worker.id))
 
     # --- ends ------------------------------------------------------------------------------------
@@ -301,9 +307,10 @@ class Desk:
                 if late > tick:
                     log.warning("this process did not run; deadlines are moved", seconds=round(late, 3))
                     core.leases.postpone(late)
-                await self._end_overdue(core.clock(), tick=tick)
+                await self.end_overdue(core.clock())
 
-    async def _end_overdue(self, now: float, *, tick: float) -> None:
+    async def end_overdue(self, now: float) -> None:
+        """End the leases that ran out before `now`, and forget workers that were silent for long."""
         core = self._core
         expired = core.leases.expired(now)
         by_worker: dict[str, list[Lease]] = {}

@@ -26,7 +26,7 @@ class Lessor:
         self._core = core
 
     def choose(self, worker: Worker, wanted: int) -> list[Task]:
-        """Take up to `wanted` tasks for a worker out of the queue.
+        """Take up to `wanted` tasks for a worker out of the queue; `grant` must follow.
 
         Beyond its free slots a worker gets only tasks that are over at once (no-ops, and tasks of jobs whose
         tasks were seen to be short), and of those not more than its share: a long task must not wait behind
@@ -53,6 +53,8 @@ class Lessor:
             size += len(task.spec)
             if size >= BATCH_BYTES:
                 break
+        worker.granting += len(chosen)
+        core.begin_writing(chosen)
         return chosen
 
     async def grant(self, worker: Worker, tasks: list[Task]) -> list[Task]:
@@ -73,10 +75,8 @@ class Lessor:
             )
             for task in tasks
         ]
-        worker.granting += len(tasks)
         try:
-            with core.writing(tasks):
-                await core.write(core.store.record_grants(core.epoch, records))
+            await core.write(core.store.record_grants(core.epoch, records))
         except TryAgain:
             for task in tasks:
                 if core.ledger.task(task.key) is task:
@@ -85,6 +85,7 @@ class Lessor:
             raise
         finally:
             worker.granting -= len(tasks)
+            core.end_writing(tasks)
         return self._hold(worker, tasks)
 
     def _hold(self, worker: Worker, tasks: list[Task]) -> list[Task]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -79,6 +79,9 @@ class LeaseTable:
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def __iter__(self) -> Iterator[TaskKey]:
+        return iter(self._by_key)
 
     def add(self, lease: Lease) -> None:
         """Hold a task. ValueError when somebody holds it."""

@@ -127,10 +127,12 @@ class Settler:
             return
         counting = [(end, end.verdict) for end in ends if isinstance(end.verdict, Counts)]
         others = [(end, end.verdict) for end in ends if not isinstance(end.verdict, Counts)]
+        tasks = [end.task for end in ends]
+        self._core.begin_writing(tasks)
         try:
-            with self._core.writing(end.task for end in ends):
-                outcomes = await asyncio.gather(self._record(counting), self._close(others), return_exceptions=True)
+            outcomes = await asyncio.gather(self._record(counting), self._close(others), return_exceptions=True)
         finally:
+            self._core.end_writing(tasks)
             for end in ends:
                 if end.lease.settling is not None:
                     end.lease.settling.set_result(None)

@@ -33,7 +33,7 @@ from mahavishnu_operator.support.errors import MahavishnuError
 
 from .callers import Caller
 from .dispatcher import Dispatcher
-from .errors import CallRefused, ProtocolUnsupported, SessionUnknown, TokenUnknown, TooLarge
+from .errors import CallRefused, ClientGone, NotLeader, ProtocolUnsupported, SessionUnknown, TokenUnknown, TooLarge
 from .limits import SHA256
 from .workers import Worker
 
@@ -93,6 +93,8 @@ class DispatchService:
         self._dispatcher = dispatcher
         self._desk = dispatcher.desk
         self._blobs = asyncio.Semaphore(BLOBS_AT_ONCE)
+        self._callers: set[Caller] = set()
+        self._stopping = False
         self._posts: dict[str, Callable[[Worker, bytes, Caller], Awaitable[bytes]]] = {
             "/v1/lease": self._lease,
             "/v1/renew": self._renew,
@@ -101,6 +103,12 @@ class DispatchService:
             "/v1/release": self._release,
             "/v1/leave": self._leave,
         }
+
+    def stop(self) -> None:
+        """Answer 503 from now on, to those who wait at once."""
+        self._stopping = True
+        for caller in self._callers:
+            caller.dismiss()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -136,11 +144,7 @@ class DispatchService:
         if call is not None and method == "POST":
             with self._desk.call(_bearer(scope)) as worker:
                 body = await _read(receive, MAX_BODY_BYTES)
-                caller = Caller(receive)
-                try:
-                    return 200, await call(worker, body, caller), JSON
-                finally:
-                    caller.close()
+                return 200, await self._call(call, worker, body, Caller(receive)), JSON
         if path == "/v1/register" and method == "POST":
             token = _bearer(scope, missing=TokenUnknown)
             return 200, await self._register(token, await _read(receive, MAX_BODY_BYTES)), JSON
@@ -156,6 +160,22 @@ class DispatchService:
         refusal = CallRefused(f"{method} {path[:200]} is nothing that the dispatcher answers")
         refusal.status, refusal.reason = (405, "MethodNotAllowed") if known else (404, "NotFound")
         raise refusal
+
+    async def _call(
+        self, call: Callable[[Worker, bytes, Caller], Awaitable[bytes]], worker: Worker, body: bytes, caller: Caller
+    ) -> bytes:
+        if self._stopping:
+            raise NotLeader("this server stops", hint="try again: its successor answers")
+        self._callers.add(caller)
+        try:
+            return await call(worker, body, caller)
+        except ClientGone:
+            if self._stopping:
+                raise NotLeader("this server stops", hint="try again: its successor answers") from None
+            raise
+        finally:
+            self._callers.discard(caller)
+            caller.close()
 
     async def _register(self, token: str, body: bytes) -> bytes:
         hello = _decoded(_HELLO, body)

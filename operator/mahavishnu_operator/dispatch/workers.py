@@ -43,7 +43,7 @@ class Worker:
     granting: int = 0  # tasks taken for it whose grant is being written
     tasks_done: int = 0
     drain_told: bool = False
-    told: frozenset[Hold] = frozenset()  # cancelled and lost holds that it was told of
+    told: frozenset[tuple[Hold, bool]] = frozenset()  # cancelled and lost holds, and whether it had named them
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
