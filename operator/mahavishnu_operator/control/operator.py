@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ async def _watch_until(stopping: asyncio.Event, engine: Engine, connection: Conn
 
 
 async def _run_kopf(engine: Engine, connection: Connection, stop: asyncio.Event) -> None:
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for each event otherwise
     registry = kopf.OperatorRegistry()
     _add_login(registry, connection)
     for kind in KINDS:
