@@ -1,0 +1,63 @@
+"""Runs the real tools as the worker's runner does: own environment, root as working directory, no shell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mahavishnu_operator.scan.listing import Listing, list_files
+from mahavishnu_operator.scan.model import ToolReport
+from mahavishnu_operator.scan.planner import make_plan
+from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
+
+FIXTURES = Path(__file__).resolve().parent / "fixtures"
+
+
+def start(command: Sequence[str], *, root: Path, scratch: Path) -> ToolOutput:
+    """One run of a tool that is installed beside this Python."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+    }
+    begun = time.perf_counter()
+    ran = subprocess.run(
+        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+    )
+    return ToolOutput(ran.returncode, ran.stdout, ran.stderr, time.perf_counter() - begun)
+
+
+def version(tool: Tool, scratch: Path) -> str:
+    """The installed version."""
+    return tool.parse_version(start(tool.version_command(), root=scratch, scratch=scratch).stdout)
+
+
+def run(tool: Tool, root: Path, files: Sequence[str] | None = None, *, scratch: Path) -> ToolReport:
+    """What the tool says of these files, by default of all that it selects under root."""
+    chosen = [path for path in _paths(list_files(root)) if tool.selects(path)] if files is None else list(files)
+    output = start(tool.command(chosen, scratch=scratch, root=root), root=root, scratch=scratch)
+    return tool.parse(output, files=chosen, root=root, version=version(tool, scratch))
+
+
+def run_in_bins(tool: Tool, root: Path, *, bins: int, chunk_size: int, scratch: Path) -> list[ToolReport]:
+    """What it says bin by bin, as planned."""
+    blobs: dict[str, bytes] = {}
+
+    def put(data: bytes) -> str:
+        sha256 = hashlib.sha256(data).hexdigest()
+        blobs[sha256] = data
+        return sha256
+
+    plan = make_plan(list_files(root), [tool], bins=bins, chunk_size=chunk_size, put=put)
+    lists = [[os.fsdecode(name) for name in blobs[shard.files_sha256].split(b"\0")[:-1]] for shard in plan.shards]
+    return [run(tool, root, files, scratch=scratch) for files in lists]
+
+
+def _paths(listing: Listing) -> list[str]:
+    return [file.path for file in listing.files]
