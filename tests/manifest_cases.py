@@ -306,6 +306,7 @@ def _shapes() -> Iterator[Case]:
     yield Case("no task", job(tasks=[]), "spec.tasks")
     twice = [{"id": "a", "command": ["true"]}, {"id": "a", "command": ["false"]}]
     yield Case("a task id twice", job(tasks=twice), "spec.tasks[1]")
+    yield Case("texts for tasks", job(tasks=["a", "a"]), "spec.tasks[0]")
     yield Case("a task without id", job(tasks=[{"command": ["true"]}]), "spec.tasks[0].id")
     many = [{"id": f"t{n}", "command": ["true"]} for n in range(501)]
     yield Case("500 tasks", job(tasks=many[:500]))

@@ -17,8 +17,10 @@ import yaml
 
 from mahavishnu_operator.api.crd import crd
 from mahavishnu_operator.api.reasons import API_VERSION
+from mahavishnu_operator.api.validation import Refused, admit
 from tests.cluster.client import Cluster
-from tests.manifest_cases import CASES, Case, job, pool
+from tests.manifest_cases import CASES, Case, Manifest, job, pool
+from tests.manifest_mutations import mutants
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 PLURALS = {"WorkerPool": "workerpools", "ScanJob": "scanjobs"}
@@ -106,6 +108,14 @@ def verdict(api: Api, namespace: str, case: Case) -> tuple[int, str]:
         api.must("DELETE", one)
 
 
+def ours(case: Case) -> tuple[Manifest | None, str]:
+    """What embedded mode stores, or why it refuses."""
+    try:
+        return admit(case.kind, case.manifest)[0], ""
+    except Refused as refused:
+        return None, str(refused)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_manifest_gets_the_same_verdict_as_in_embedded_mode(api: Api, place: str, case: Case) -> None:
     status, message = verdict(api, place, case)
@@ -114,6 +124,21 @@ def test_a_manifest_gets_the_same_verdict_as_in_embedded_mode(api: Api, place: s
         assert case.says in message
     else:
         assert status in (200, 201), message
+
+
+def test_random_manifests_get_the_same_verdict_and_are_stored_alike(api: Api, place: str) -> None:
+    taken = 0
+    for case in mutants(seed=20261121, count=400):
+        path = f"{collection(case.kind, place)}?dryRun=All&fieldValidation=Strict"
+        status, answer = api.call("POST", path, case.manifest)
+        admitted, refusal = ours(case)
+        assert (status == 201) == (admitted is not None), (
+            f"{case.name}, {case.manifest}: {refusal or answer.get('message')}"
+        )
+        if admitted is not None:
+            assert (answer["spec"], answer["status"]) == (admitted["spec"], admitted["status"]), case.name
+            taken += 1
+    assert 40 < taken < 360, "neither verdict may be a rarity"
 
 
 def test_the_files_are_what_the_models_say() -> None:

@@ -134,6 +134,8 @@ def _of_list(value: list[Any], schema: Schema, path: str) -> Iterator[tuple[str,
     for index, item in enumerate(value):
         key = key_of(item, keys)
         if key in seen:
-            what = f"{', '.join(keys)} {', '.join(show(item.get(k)) for k in keys)}" if keys else show(item)
+            what = show(item)
+            if isinstance(item, dict) and keys:
+                what = ", ".join(f"{name} {show(item.get(name))}" for name in keys)
             yield f"{path}[{index}]", f"repeats {what}; each may be there once"
         seen.add(key)

@@ -9,6 +9,7 @@ import pytest
 
 from mahavishnu_operator.api.validation import Refused, admit
 from tests.manifest_cases import Manifest, job, k8s, pool, task
+from tests.manifest_mutations import mutants
 
 
 def refusal(manifest: Manifest, **options: Any) -> Refused:
@@ -120,3 +121,15 @@ def test_many_threads_may_ask_at_once() -> None:
     with ThreadPoolExecutor(8) as threads:
         verdicts = list(threads.map(ask, range(200)))
     assert verdicts == [number % 2 == 1 for number in range(200)]
+
+
+def test_no_manifest_however_odd_gets_an_answer_but_a_verdict() -> None:
+    verdicts = {"taken": 0, "refused": 0}
+    for case in mutants(seed=1, count=1500):
+        for old in (None, pool() if case.kind == "WorkerPool" else job()):
+            try:
+                admit(case.kind, case.manifest, old=old)
+                verdicts["taken"] += 1
+            except Refused:
+                verdicts["refused"] += 1
+    assert min(verdicts.values()) > 100
