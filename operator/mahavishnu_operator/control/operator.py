@@ -9,6 +9,7 @@ in words; what was started before kopf outlives it just long enough to be stoppe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import signal
@@ -84,15 +85,15 @@ async def _serve_probes_while(engine: Engine, options: OperatorOptions, work: An
 
 async def _watch_until(stopping: asyncio.Event, engine: Engine, connection: Connection) -> None:
     """Run kopf until asked to stop; raise what ended it, or the engine, before that."""
-    kopf_stop = asyncio.Event()
-    watching = asyncio.create_task(_run_kopf(engine, connection, kopf_stop))
+    watch = _Watch(engine, connection)
+    watching = asyncio.create_task(watch.run())
     waiting = asyncio.create_task(stopping.wait())
     failing = asyncio.create_task(engine.failed())
     try:
         await asyncio.wait({watching, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if failing.done():
             failing.result()
-        if watching.done() and not stopping.is_set():
+        if watching.done():
             watching.result()
             raise MahavishnuError(
                 "the watch on the API server ended by itself",
@@ -101,33 +102,56 @@ async def _watch_until(stopping: asyncio.Event, engine: Engine, connection: Conn
             )
         log.info("stopping: local workers finish or hand their leases back")
     finally:
-        for task in (watching, waiting, failing):
+        watch.stop()
+        for task in (waiting, failing):
             task.cancel()
         await asyncio.gather(watching, waiting, failing, return_exceptions=True)
 
 
-async def _run_kopf(engine: Engine, connection: Connection, stop: asyncio.Event) -> None:
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for each event otherwise
-    registry = kopf.OperatorRegistry()
-    _add_login(registry, connection)
-    for kind in KINDS:
-        _add_handler(registry, kind, engine)
-    namespaces = engine.options.namespaces
-    await kopf.operator(
-        registry=registry,
-        settings=_quiet_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-    )
+class _Watch:
+    """kopf in a thread and an event loop of its own: it takes over signals and, when it ends, cancels every task
+    that began after it, which must not be the engine's.
+    """
 
+    def __init__(self, engine: Engine, connection: Connection) -> None:
+        self._engine, self._connection = engine, connection
+        self._here = asyncio.get_running_loop()
+        self._there: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
 
-def _add_handler(registry: kopf.OperatorRegistry, kind: Kind, engine: Engine) -> None:
-    @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"observe-{kind.plural}")
-    async def observe(event: Any, **_: Any) -> None:
-        """Hand one event over; None as its type means that a list, not a watch, showed it."""
-        engine.observe(kind, EventType(event["type"] or "ADDED"), dict(event["object"]))
+    async def run(self) -> None:
+        """Watch until `stop`, or until kopf gives up: then its error is raised."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.to_thread(asyncio.run, self._operate())
+
+    def stop(self) -> None:
+        """End the watch at once; there is nothing that it would have to finish."""
+        if self._there is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed already
+                self._there.call_soon_threadsafe(self._task.cancel)
+
+    async def _operate(self) -> None:
+        self._there, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for each event otherwise
+        registry = kopf.OperatorRegistry()
+        _add_login(registry, self._connection)
+        for kind in KINDS:
+            self._add_handler(registry, kind)
+        namespaces = self._engine.options.namespaces
+        await kopf.operator(
+            registry=registry,
+            settings=_quiet_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+
+    def _add_handler(self, registry: kopf.OperatorRegistry, kind: Kind) -> None:
+        @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"observe-{kind.plural}")
+        async def observe(event: Any, **_: Any) -> None:
+            """Hand one event over; None as its type means that a list, not a watch, showed it."""
+            seen = (kind, EventType(event["type"] or "ADDED"), dict(event["object"]))
+            self._here.call_soon_threadsafe(self._engine.observe, *seen)
 
 
 def _add_login(registry: kopf.OperatorRegistry, connection: Connection) -> None:
