@@ -151,7 +151,7 @@ def _columns(console: Console, rows: Sequence[tuple[str | Text, ...]], *, right_
     if not rows:
         return
     if console.is_terminal:
-        table = Table.grid(padding=(0, 0, 0, 2))
+        table = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
         for index in range(len(rows[0])):
             last = index == len(rows[0]) - 1
             justify = "right" if index < right_aligned else "left"
