@@ -28,7 +28,7 @@ STREAMS = ("stdout", "stderr")
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 
 
-class TaskRow(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class TaskRow(msgspec.Struct, frozen=True, rename="camel"):
     """One task as readers see it; fields of its result only once it has one."""
 
     id: str
