@@ -49,7 +49,7 @@ def run_one_by_one() -> float:
     with tempfile.TemporaryDirectory() as scratch:
         for tool in TOOLS.values():
             chosen = [path for path in files if tool.selects(path)]
-            command = tool.command(chosen, scratch=Path(scratch))
+            command = tool.command(chosen, scratch=Path(scratch), root=ROOT)
             subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
     return time.perf_counter() - begun
 

@@ -26,7 +26,7 @@ LEFT_OUT_FOLDERS = frozenset(
     {
         *(".git", ".hg", ".svn", ".bzr", "CVS"),
         *("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"),
-        *("node_modules", ".venv", "venv", ".tox", ".nox", ".eggs", "__pypackages__"),
+        *("node_modules", ".venv", ".tox", ".nox", ".eggs", "__pypackages__"),
     }
 )
 VENV_MARK = "pyvenv.cfg"  # a virtual environment under any name

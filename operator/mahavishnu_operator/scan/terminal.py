@@ -76,7 +76,9 @@ def tool_line(tool: ToolSummary) -> str:
     """`12 findings in 80 files, 0.3 s`, or what kept it from looking."""
     if tool.outcome != "ok":
         hint = install_hint(tool.tool) if tool.outcome == "not-installed" and not tool.message else ""
-        words = ": ".join(part for part in (_WORDS[tool.outcome], tool.message or hint) if part)
+        said = tool.message or hint
+        own_words = said.startswith(f"{tool.tool} ")  # "ruff was killed by ..." needs no "crashed" in front
+        words = said if own_words else ": ".join(part for part in (_WORDS[tool.outcome], said) if part)
         known = f" ({_many(tool.findings, 'finding')} in {_many(tool.files, 'file')} that it did look at)"
         return words + (known if tool.findings else "")
     if not tool.files:

@@ -74,7 +74,7 @@ async def run_scan(
     if version is None:
         words = f"{tool.name} is not installed on the worker; {install_hint(tool.name)}"
         return _without_answer(tool, "", "not-installed", words, "refused", "ToolNotInstalled", len(names))
-    command = tool.command(names, scratch=scratch)
+    command = tool.command(names, scratch=scratch, root=Path(spec.root))
     program = find_program(command[0]) or command[0]
     try:
         ended = await supervise(

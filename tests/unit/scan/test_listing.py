@@ -45,6 +45,11 @@ def test_a_plain_folder_is_walked_without_the_folders_of_tools(tmp_path: Path) -
     assert (listing.listed_by, paths(listing), listing.skipped) == ("walk", ["a.py", "pkg/b.py"], ())
 
 
+def test_a_package_named_venv_is_no_virtual_environment(tmp_path: Path) -> None:
+    write(tmp_path, "venv/__init__.py")
+    assert paths(list_files(tmp_path)) == ["venv/__init__.py"]
+
+
 def test_files_carry_their_size_and_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
     write(tmp_path, "b", "B", "a/c", content=b"12345")
     assert list_files(tmp_path).files == (ListedFile("B", 5), ListedFile("a/c", 5), ListedFile("b", 5))

@@ -52,6 +52,11 @@ def test_the_last_lines_tell_what_each_tool_did() -> None:
     ]
 
 
+def test_a_message_that_names_the_tool_stands_alone() -> None:
+    text = shown(report("ruff", outcome="crashed", message="ruff was killed by signal 9 (SIGKILL)"))
+    assert "  ruff 1.0  ruff was killed by signal 9 (SIGKILL)\n" in text
+
+
 def test_a_clean_scan_says_so() -> None:
     assert shown(report("ruff", files=2)).splitlines() == [
         "  ruff 1.0  clean in 2 files, 0.5 s",

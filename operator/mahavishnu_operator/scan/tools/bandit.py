@@ -43,7 +43,7 @@ class Bandit:
         found = re.match(rb"bandit (\d[\w.+-]*)", stdout)
         return found[1].decode() if found else ""
 
-    def command(self, files: Sequence[str], *, scratch: Path, root: Path = Path()) -> tuple[str, ...]:
+    def command(self, files: Sequence[str], *, scratch: Path, root: Path) -> tuple[str, ...]:
         """JSON to stdout; stderr keeps what it says about itself."""
         return ("bandit", "-q", "-f", "json", "--", *as_arguments(files))
 

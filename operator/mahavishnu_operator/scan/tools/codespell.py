@@ -53,7 +53,7 @@ class Codespell:
         found = re.match(rb"\s*(\d[\w.+-]*)\s*$", stdout)
         return found[1].decode() if found else ""
 
-    def command(self, files: Sequence[str], *, scratch: Path, root: Path = Path()) -> tuple[str, ...]:
+    def command(self, files: Sequence[str], *, scratch: Path, root: Path) -> tuple[str, ...]:
         """Configuration comes from the root. Where it would make codespell change files, codespell refuses."""
         guard = REFUSE_TO_WRITE if read_settings(root).writes else ()
         return ("codespell", "--disable-colors", "--interactive", "0", *guard, "--", *as_arguments(files))

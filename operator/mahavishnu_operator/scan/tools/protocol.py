@@ -56,7 +56,7 @@ class Tool(Protocol):
         """The bare version in that output, '' when there is none."""
         ...
 
-    def command(self, files: Sequence[str], *, scratch: Path, root: Path = Path()) -> tuple[str, ...]:
+    def command(self, files: Sequence[str], *, scratch: Path, root: Path) -> tuple[str, ...]:
         """Argv for a run with `root` as working directory; files are relative paths.
 
         `root` is there for tools whose configuration, found there, could make them change files.

@@ -48,7 +48,7 @@ class Ruff:
         found = re.match(rb"ruff (\d[\w.+-]*)", stdout)
         return found[1].decode() if found else ""
 
-    def command(self, files: Sequence[str], *, scratch: Path, root: Path = Path()) -> tuple[str, ...]:
+    def command(self, files: Sequence[str], *, scratch: Path, root: Path) -> tuple[str, ...]:
         """The project's configuration holds, with its excludes for files named one by one too."""
         options = ("--no-cache", "--no-fix", "--no-fix-only", "--force-exclude", "--output-format", "json")
         return ("ruff", "check", *options, "--", *as_arguments(files))
