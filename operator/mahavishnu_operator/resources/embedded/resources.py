@@ -139,8 +139,9 @@ class EmbeddedResources:
             if clock() - told_at >= self._bookmark_seconds:
                 told_at = clock()
                 yield WatchEvent(EventType.BOOKMARK, bookmark(kind, version))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), min(told_at + self._bookmark_seconds, ends_at) - clock())
+            with suppress(TimeoutError):  # not wait_for: on Python 3.11 it can swallow a cancellation
+                async with asyncio.timeout(min(told_at + self._bookmark_seconds, ends_at) - clock()):
+                    await changed.wait()
 
     async def read(self, script: Callable[[sqlite3.Connection], T]) -> T:
         """Run a script that only reads; all its steps see one state."""
