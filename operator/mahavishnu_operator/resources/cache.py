@@ -7,7 +7,8 @@ doubles to 30 s.
 
 What must stay true: no delete is ever lost; `on_change` is called after `store` has changed, once for each
 key whose object is another one than before; a list that was under way never undoes an event that came
-meanwhile.
+meanwhile; an event that is older than what is held changes nothing (kopf keeps the events of one UID in order,
+not those of an object and its successor of the same name).
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class Reflector:
         if event.type is EventType.BOOKMARK:
             return
         key = Key.of(event.object)
+        if _is_older(event.object, self._objects.get(key)):
+            return
         for observed in self._observed_while_listing:
             observed.add(key)
         if event.type is EventType.DELETED:
@@ -131,6 +134,14 @@ def backoff(failures: int, *, longest: float, first: float = FIRST_DELAY) -> flo
     """Seconds to wait after so many earlier failures: doubling, and jittered down to half."""
     delay: float = min(longest, first * 2 ** min(failures, 16))
     return delay * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+
+
+def _is_older(obj: Obj, held: Obj | None) -> bool:
+    """Whether an object is of an earlier version than the one held. Versions of one kind are comparable numbers."""
+    if held is None:
+        return False
+    version, known = str(obj["metadata"].get("resourceVersion")), str(held["metadata"].get("resourceVersion"))
+    return version.isdecimal() and known.isdecimal() and int(version) < int(known)
 
 
 def _differs(held: Obj | None, obj: Obj) -> bool:

@@ -153,6 +153,14 @@ async def test_the_store_has_changed_when_a_change_is_told() -> None:
     assert seen == [True, False]
 
 
+@pytest.mark.parametrize("type_", ["MODIFIED", "DELETED"])
+async def test_a_late_event_of_its_predecessor_does_not_touch_an_object(type_: str) -> None:
+    reflector = Reflector(Slow(list), WORKER_POOL, on_change=lambda key: None)  # type: ignore[arg-type]
+    reflector.observe(event("ADDED", "a", 10, uid="second"))
+    reflector.observe(event(type_, "a", 9, uid="first"))
+    assert reflector.store[Key("n", "a")]["metadata"]["uid"] == "second"
+
+
 def test_the_delay_doubles_to_its_limit_with_jitter() -> None:
     for failures, most in ((0, 0.2), (1, 0.4), (3, 1.6), (20, 30.0), (5_000, 30.0)):
         delay = backoff(failures, longest=30.0)
