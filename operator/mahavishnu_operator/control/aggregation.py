@@ -21,12 +21,14 @@ from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.scan.model import Plan, ToolReport, decode_plan
+from mahavishnu_operator.scan.report import merge_reports
 from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import ReportRecord
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from .conditions import shorten
 from .jobs import PLAN_TASK, Aggregate
+from .reporting import build_report
 from .results import command_problems, plan_problem, task_outcome, tool_report
 
 log = structlog.get_logger(__name__)
@@ -82,17 +84,17 @@ class Aggregator:
         )
 
     async def _scan(self, uid: str, key: Key, spec: ScanJobSpec) -> Aggregate:
-        from .reporting import build_report
-
         if spec.scan is None:
             raise ValueError(f"ScanJob {key} has no scan")
-        built = await asyncio.to_thread(build_report, await self._reports(uid), str(key), spec.scan)
+        plan, _ = await self.read_plan(uid)
+        reports = await self._reports(uid)
+        built = await asyncio.to_thread(build_report, reports, job=str(key), scan=spec.scan, plan=plan)
         sha256 = await self._store.put_blob(built.sarif)
         record = ReportRecord(
             job=uid,
             sha256=sha256,
             size_bytes=len(built.sarif),
-            truncated=False,
+            truncated=built.truncated,
             summary=json.dumps({"findings": built.findings, "verdict": built.verdict.value}).encode(),
             stored_at=time.time(),
         )
@@ -100,17 +102,20 @@ class Aggregator:
         return Aggregate(
             built.verdict,
             findings=built.findings,
-            report={"uri": f"/results/v1/jobs/{uid}/report.sarif", "sha256": sha256, "bytes": len(built.sarif)},
+            report={
+                "uri": f"/results/v1/jobs/{uid}/report.sarif",
+                "sha256": sha256,
+                "bytes": len(built.sarif),
+                "truncated": built.truncated,
+            },
             problems=built.problems,
         )
 
     async def report(self, uid: str) -> StoredReport | None:
         """The stored report of a job and what each tool said, None when there is none."""
-        from .reporting import merged
-
         record = await self._store.report(uid)
         sarif = await self._store.blob(record.sha256) if record is not None else None
-        return StoredReport(sarif, merged(await self._reports(uid))) if sarif is not None else None
+        return StoredReport(sarif, merge_reports(await self._reports(uid))) if sarif is not None else None
 
     async def _reports(self, uid: str) -> list[ToolReport]:
         results = await self._dispatch.results(uid)

@@ -1,0 +1,5 @@
+"""`python -m mahavishnu_operator.cli` is `mahavishnu`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,84 @@
+"""The command as a person runs it: a process, its exit code, its two streams."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+MAHAVISHNU = str(Path(sys.executable).with_name("mahavishnu"))
+DEADLINE_SECONDS = 60.0
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The tests' environment without settings of whoever runs them."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAHAVISHNU_")}
+    return {**kept, "MAHAVISHNU_CONFIG": "/nonexistent/config.yaml", **more}
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [MAHAVISHNU, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+    )
+
+
+class Up:
+    """A running `mahavishnu up`."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, data: Path) -> None:
+        self.process, self.url, self.data = process, url, data
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """A client command against this server."""
+        return run(*arguments, MAHAVISHNU_URL=self.url)
+
+    def kill(self) -> list[psutil.Process]:
+        """kill -9 the server; what was below it."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        return below
+
+
+@contextmanager
+def running_up(data: Path) -> Iterator[Up]:
+    """`mahavishnu up` on free ports; ended with SIGTERM."""
+    log = data.with_suffix(".log")
+    with log.open("w") as stderr:
+        command = [MAHAVISHNU, "up", "--data", str(data), "--port", "0", "--dispatch-port", "0"]
+        process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL, text=True)
+    try:
+        yield Up(process, _address(process, log), data)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(r"serving on (http://\S+);", log.read_text()):
+            return found.group(1)
+        time.sleep(0.02)
+    raise AssertionError(f"`mahavishnu up` did not start:\n{log.read_text()}")
