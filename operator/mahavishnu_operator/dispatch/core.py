@@ -10,20 +10,19 @@ What must stay true: StaleEpoch stops this dispatcher for good; a StoreFull leav
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 
 from mahavishnu_operator.store.protocol import StaleEpoch, Store, StoreFull
 
-from .callers import Caller
-from .errors import CallRefused, ClientGone, NotLeader, Starting, TryAgain
+from .errors import CallRefused, NotLeader, Starting, TryAgain
 from .leases import LeaseTable
-from .ledger import Job, Ledger, Pool, Task
+from .ledger import Job, Ledger, Task
 from .meters import Meters
+from .waiting import Waiting
 from .workers import Worker, Workers
 
 T = TypeVar("T")
@@ -42,23 +41,6 @@ class Pace:
     def __post_init__(self) -> None:
         if not 0 < self.renew_seconds < self.lease_seconds / 2:
             raise ValueError(f"renew_seconds {self.renew_seconds} must be under half of {self.lease_seconds}")
-
-
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """A lease request that waits; the future is answered True when there may be a task."""
-
-    worker: Worker
-    woken: asyncio.Future[bool]
-
-
-@dataclass(slots=True, eq=False)
-class PoolWait:
-    """Who waits for tasks of a pool, in the order of asking, and when a delayed task ripens."""
-
-    waiters: deque[Waiter] = field(default_factory=deque)
-    alarm: asyncio.TimerHandle | None = None
-    idle_since: float | None = None
 
 
 class Core:
@@ -84,7 +66,7 @@ class Core:
         self.ended = asyncio.Event()
         self.job_listeners: list[Callable[[str], None]] = []
         self.pool_listeners: list[Callable[[str], None]] = []
-        self._waits: dict[str, PoolWait] = {}
+        self.waiting = Waiting(self.ledger, clock=clock, can_take=lambda worker: self.free_slots(worker) > 0)
         self._dirty_jobs: dict[str, None] = {}
         self._dirty_pools: dict[str, None] = {}
         self._flushing = False
@@ -107,12 +89,7 @@ class Core:
         if failure is not None:
             log.error("dispatcher stops", reason=type(failure).__name__, error=str(failure), epoch=self.epoch)
         self.ended.set()
-        for wait in self._waits.values():
-            if wait.alarm is not None:
-                wait.alarm.cancel()
-            for waiter in wait.waiters:
-                if not waiter.woken.done():
-                    waiter.woken.set_result(False)
+        self.waiting.end()
         for worker in self.workers.all():
             worker.news.set()
 
@@ -181,63 +158,7 @@ class Core:
         while self._unfinished:
             await asyncio.wait(self._unfinished)
 
-    # --- waiting for tasks -----------------------------------------------------------------------
-
-    def _wait_of(self, pool: str) -> PoolWait:
-        found = self._waits.get(pool)
-        if found is None:
-            found = self._waits[pool] = PoolWait(idle_since=self.wall())
-        return found
-
-    async def wait_for_task(self, worker: Worker, seconds: float, caller: Caller | None) -> bool:
-        """Wait until there may be a task for this worker: False when the time is up or it shall drain.
-
-        ClientGone when the caller hangs up first. A wake that is not used is passed on.
-        """
-        wait = self._wait_of(worker.pool)
-        waiter = Waiter(worker, asyncio.get_running_loop().create_future())
-        wait.waiters.append(waiter)
-        self.wake(worker.pool)
-        try:
-            await asyncio.wait(
-                {waiter.woken} if caller is None else {waiter.woken, caller.gone()},
-                timeout=max(0.0, seconds),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if caller is not None and caller.left:
-                raise ClientGone("the worker hung up while it waited for a task")
-            return waiter.woken.done() and waiter.woken.result()
-        except BaseException:
-            if waiter.woken.done() and waiter.woken.result():
-                self.wake(worker.pool)
-            raise
-        finally:
-            if not waiter.woken.done():
-                waiter.woken.cancel()
-                wait.waiters.remove(waiter)
-
-    def wake(self, pool: str) -> None:
-        """Wake the first who waits and can take the next task; otherwise set the alarm for the first delayed."""
-        wait = self._waits.get(pool)
-        if wait is None or not wait.waiters:
-            return
-        queue = self.ledger.pool(pool).queue
-        now = self.clock()
-        uid = queue.peek(now)
-        if uid is not None:
-            ahead = self.ledger.jobs[uid].quick
-            for waiter in wait.waiters:
-                if ahead or self.free_slots(waiter.worker) > 0:
-                    wait.waiters.remove(waiter)
-                    waiter.woken.set_result(True)
-                    return
-            return
-        ripe = queue.next_ripe()
-        if ripe is None:
-            return
-        if wait.alarm is not None:
-            wait.alarm.cancel()
-        wait.alarm = asyncio.get_running_loop().call_later(max(0.0, ripe - now), self.wake, pool)
+    # --- workers -----------------------------------------------------------------------------------
 
     def free_slots(self, worker: Worker) -> int:
         """How many tasks a worker could start now; negative when it was leased some ahead."""
@@ -246,13 +167,6 @@ class Core:
     def held(self, worker: Worker) -> int:
         """Leases of a worker, those that are being written included."""
         return self.leases.count_of(worker.id) + worker.granting
-
-    def wake_worker(self, worker: Worker) -> None:
-        """Let the waiting lease requests of one worker look again (drain, end of its session)."""
-        wait = self._wait_of(worker.pool)
-        for waiter in [w for w in wait.waiters if w.worker is worker]:
-            wait.waiters.remove(waiter)
-            waiter.woken.set_result(False)
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -271,7 +185,7 @@ class Core:
         pools, self._dirty_pools = self._dirty_pools, {}
         for name in pools:
             pool = self.ledger.pool(name)
-            self._note_idle(name, pool)
+            self.idle_since(name)
             self.meters.pool(name).levels(
                 queued=len(pool.queue), running=pool.running, workers=self.workers.count_of(name)
             )
@@ -281,15 +195,11 @@ class Core:
             for tell in self.job_listeners:
                 tell(uid)
 
-    def _note_idle(self, name: str, pool: Pool) -> None:
-        wait = self._wait_of(name)
-        if pool.busy:
-            wait.idle_since = None
-        elif wait.idle_since is None:
-            wait.idle_since = self.wall()
-
     def idle_since(self, name: str) -> float | None:
         """Since when a pool has had no work, in seconds since the Unix epoch; None while it has."""
-        wait, pool = self._wait_of(name), self.ledger.pool(name)
-        self._note_idle(name, pool)
-        return wait.idle_since
+        pool = self.ledger.pool(name)
+        if pool.busy:
+            pool.idle_since = None
+        elif pool.idle_since is None:
+            pool.idle_since = self.wall()
+        return pool.idle_since

@@ -1,12 +1,11 @@
 """The dispatcher: the seam to control (`protocol.Dispatch`) and the life of the whole.
 
     async with Dispatcher(store, holder="host/pid") as dispatcher:
-        ...                       # dispatcher.desk answers workers: see service.py
+        ...                       # admission and desk answer workers: see service.py
         await dispatcher.run()    # returns after close(), raises what made it stop
 
-The pressure: reconcilers call these methods again after any failure, at any moment, beside thousands of
-worker calls. What must stay true: when a method returns, what it did is durable; a job's state is changed
-in memory first and written when no write about its tasks is under way, so that no task slips between.
+The pressure: everything that control may do, and everything that workers do, meets in one memory. What must
+stay true: one thread, no await between what belongs together; control uses this class and nothing behind it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext
 from typing import Self
 
 import msgspec
@@ -22,17 +20,18 @@ from prometheus_client import CollectorRegistry
 
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.store.protocol import Store
-from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState, TokenRecord
-from mahavishnu_operator.support.errors import Conflict, InvalidInput
+from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TokenRecord
 
+from .admission import Admission
 from .core import Core, Pace
 from .desk import Desk
 from .grants import Lessor
-from .ledger import Job
+from .jobs import Jobs
 from .meters import Meters
 from .outcomes import Settler
 from .protocol import JobProgress, PoolLoad, WorkerView
-from .recovery import is_noop, rebuild
+from .recovery import rebuild
+from .timekeeper import Timekeeper
 from .workers import digest, worker_id
 
 PAGE = 1000  # results read at once
@@ -62,7 +61,9 @@ class Dispatcher:
         self.core = Core(store, pace=pace or Pace(), meters=self.meters, clock=clock, wall=wall)
         settler = Settler(self.core)
         self.desk = Desk(self.core, Lessor(self.core), settler)
-        self._closed_jobs: set[str] = set()
+        self.admission = Admission(self.core, settler)
+        self.timekeeper = Timekeeper(self.core, settler)
+        self._jobs = Jobs(self.core)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -75,9 +76,9 @@ class Dispatcher:
         """Become the writer and rebuild from the store; calls of workers are answered 503 until then."""
         core = self.core
         core.epoch = await self.store.take_epoch(self._holder)
-        self._closed_jobs = await rebuild(core)
+        self._jobs.closed = await rebuild(core)
         core.started = True
-        core.begin(self.desk.keep_time())
+        core.begin(self.timekeeper.run())
 
     async def run(self) -> None:
         """Return after `close`; raise what made the dispatcher stop (StaleEpoch: another one took over)."""
@@ -114,118 +115,15 @@ class Dispatcher:
 
         Conflict: the job is closed. InvalidInput: a spec is no wire.TaskSpec; nothing was written.
         """
-        core = self.core
-        core.check_alive()
-        if job.uid in self._closed_jobs:
-            raise Conflict(
-                f"job {job.namespace}/{job.name} ({job.uid}) is closed: its tasks have ended",
-                hint="make a new ScanJob to run it again",
-            )
-        noops = [_checked_spec(job, task) for task in tasks]
-        await core.finish(self._submit(job, tasks, noops))
-
-    async def _submit(self, record: JobRecord, tasks: Sequence[TaskRecord], noops: Sequence[bool]) -> None:
-        core = self.core
-        known = core.ledger.jobs.get(record.uid)
-        async with known.changing if known is not None else nullcontext():
-            await core.write(self.store.add_job(core.epoch, record, tasks))
-            self._queue(record, tasks, noops)
-
-    def _queue(self, record: JobRecord, tasks: Sequence[TaskRecord], noops: Sequence[bool]) -> None:
-        core, now = self.core, self.core.clock()
-        job = core.ledger.jobs.get(record.uid) or core.ledger.add_job(record)
-        for task, noop in zip(tasks, noops, strict=True):
-            if task.key.task not in job.tasks:
-                core.ledger.add_task(job, task, noop=noop, now=now)
-        if job.cancelled:
-            core.ledger.cancel_queued(job)
-        core.changed(job.record.pool, record.uid)
-        core.wake(job.record.pool)
+        await self._jobs.submit(job, tasks)
 
     async def set_job_state(self, uid: str, state: JobState) -> None:
         """Suspend, resume, cancel or close a job. Unknown and closed jobs stay as they are."""
-        core = self.core
-        core.check_alive()
-        if (job := core.ledger.jobs.get(uid)) is None or job.state is state:
-            return
-        if job.cancelled and state is not JobState.CLOSED:
-            raise Conflict(
-                f"job {uid} is cancelled and cannot become {state.value}", hint="close it, or make a new one"
-            )
-        await core.finish(self._change(job, state))
-
-    async def _change(self, job: Job, state: JobState) -> None:
-        async with job.changing:
-            if self.core.ledger.jobs.get(job.record.uid) is job:
-                await self._set_state(job, state)
-
-    async def _set_state(self, job: Job, state: JobState) -> None:
-        core, uid, before = self.core, job.record.uid, job.state
-        core.ledger.set_state(job, state)
-        self._tell_holders(job)
-        try:
-            await core.quiet(job)
-            await core.write(self.store.set_job_state(core.epoch, uid, state))
-        except BaseException:
-            core.ledger.set_state(job, before)
-            if state is JobState.CANCELLED:
-                core.ledger.requeue_all(job)
-            core.wake(job.record.pool)
-            raise
-        if state is JobState.CANCELLED:
-            core.ledger.cancel_queued(job)
-        elif state is JobState.CLOSED:
-            self._closed_jobs.add(uid)
-            self._drop(job)
-        core.changed(job.record.pool, uid)
-        core.wake(job.record.pool)
+        await self._jobs.set_state(uid, state)
 
     async def forget(self, uids: Sequence[str]) -> None:
         """Delete jobs and everything of them; running tasks are lost to their workers."""
-        core = self.core
-        core.check_alive()
-        await core.finish(self._forget(uids))
-
-    async def _forget(self, uids: Sequence[str]) -> None:
-        async with AsyncExitStack() as locks:
-            for uid in sorted(uids):
-                if (job := self.core.ledger.jobs.get(uid)) is not None:
-                    await locks.enter_async_context(job.changing)
-            await self._forget_locked(uids)
-
-    async def _forget_locked(self, uids: Sequence[str]) -> None:
-        core = self.core
-        jobs = [job for uid in uids if (job := core.ledger.jobs.get(uid)) is not None]
-        before = [job.state for job in jobs]
-        for job in jobs:
-            core.ledger.set_state(job, JobState.CLOSED)
-        try:
-            for job in jobs:
-                await core.quiet(job)
-            await core.write(self.store.forget_jobs(core.epoch, uids))
-        except BaseException:
-            for job, state in zip(jobs, before, strict=True):
-                core.ledger.set_state(job, state)
-                core.wake(job.record.pool)
-            raise
-        for job in jobs:
-            self._drop(job)
-            core.changed(job.record.pool, job.record.uid)
-        self._closed_jobs.difference_update(uids)
-
-    def _drop(self, job: Job) -> None:
-        """Leave a job out of memory and tell who still runs a task of it."""
-        self._tell_holders(job)
-        for lease in self.core.leases.of_job(self.core.ledger.leased(job)):
-            self.core.leases.remove(lease)
-        self.core.ledger.drop(job.record.uid)
-
-    def _tell_holders(self, job: Job) -> None:
-        """Wake the renewals of workers that hold a task of this job."""
-        for lease in self.core.leases.of_job(self.core.ledger.leased(job)):
-            worker = self.core.workers.by_id(lease.worker)
-            if worker is not None:
-                worker.news.set()
+        await self._jobs.forget(uids)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -301,21 +199,10 @@ class Dispatcher:
         registered = core.workers.by_id(id_)
         if registered is None:
             return core.leases.count_of(id_) == 0
-        core.wake_worker(registered)
+        core.waiting.wake_worker(registered)
         return core.held(registered) == 0
 
     async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:
         """Its process is dead: its attempts end now, its token too."""
         self.core.check_alive()
-        await self.desk.gone(pool, worker, worker_id(pool, worker), message)
-
-
-def _checked_spec(job: JobRecord, task: TaskRecord) -> bool:
-    if task.key.job != job.uid:
-        raise InvalidInput(f"task {task.key} was submitted with job {job.uid}, which is not its own")
-    if task.state is not TaskState.QUEUED:
-        raise InvalidInput(f"task {task.key} is submitted as {task.state.value}; tasks are submitted queued")
-    try:
-        return is_noop(task.spec)
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"the spec of task {task.key} is not one that workers understand: {error}") from None
+        await self.admission.gone(pool=pool, worker=worker, message=message)

@@ -95,7 +95,7 @@ class LeaseTable:
         """Who holds a task."""
         return self._by_key.get(key)
 
-    def held(self, key: TaskKey, attempt: int, worker: str) -> Lease | None:
+    def held(self, key: TaskKey, attempt: int, *, worker: str) -> Lease | None:
         """The lease of that very attempt by that worker, or None."""
         lease = self._by_key.get(key)
         return lease if lease is not None and lease.attempt == attempt and lease.worker == worker else None

@@ -95,6 +95,7 @@ class Pool:
     running: int = 0
     completed_total: int = 0
     failed_total: int = 0
+    idle_since: float | None = None  # seconds since the Unix epoch
 
     @property
     def busy(self) -> bool:

@@ -60,13 +60,13 @@ class Settler:
         while writing := [
             lease.settling
             for key, result in results
-            if (lease := core.leases.held(key, result.attempt, worker.id)) and lease.settling
+            if (lease := core.leases.held(key, result.attempt, worker=worker.id)) and lease.settling
         ]:
             await asyncio.wait(writing)
         ends: list[_End] = []
         words: list[str | None] = []
         for key, result in results:
-            lease = core.leases.held(key, result.attempt, worker.id)
+            lease = core.leases.held(key, result.attempt, worker=worker.id)
             task = core.ledger.task(key)
             if lease is None or task is None:
                 words.append(None)
@@ -218,7 +218,7 @@ class Settler:
         if worker is not None and core.held(worker) == 0:
             worker.idle_since = core.wall()
         core.changed(pool, task.key.job)
-        core.wake(pool)
+        core.waiting.wake(pool)
 
     async def _past(self, worker: Worker, key: TaskKey, result: TaskResult) -> str:
         """The receipt for a result whose lease this worker does not hold (any more): nothing is written."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -31,21 +30,15 @@ from mahavishnu_operator.api.wire import (
 )
 from mahavishnu_operator.support.errors import MahavishnuError
 
+from .asgi import Receive, Scope, Send, bearer, decoded, read_body
 from .callers import Caller
 from .dispatcher import Dispatcher
-from .errors import CallRefused, ClientGone, NotLeader, ProtocolUnsupported, SessionUnknown, TokenUnknown, TooLarge
+from .errors import CallRefused, ClientGone, NotLeader, ProtocolUnsupported, TokenUnknown
 from .limits import SHA256
 from .workers import Worker
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-B = TypeVar("B")
-
 log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 16 * 1024 * 1024  # of JSON; blobs have their own limit
-BODY_SECONDS = 30.0  # without a byte of the body
 BLOBS_AT_ONCE = 4  # each is held in memory while it is checked
 BLOBS = "/v1/blobs/"
 JSON = b"application/json"
@@ -142,14 +135,14 @@ class DispatchService:
         path, method = scope["path"], scope["method"]
         call = self._posts.get(path)
         if call is not None and method == "POST":
-            with self._desk.call(_bearer(scope)) as worker:
-                body = await _read(receive, MAX_BODY_BYTES)
+            with self._desk.call(bearer(scope)) as worker:
+                body = await read_body(receive, MAX_BODY_BYTES)
                 return 200, await self._call(call, worker, body, Caller(receive)), JSON
         if path == "/v1/register" and method == "POST":
-            token = _bearer(scope, missing=TokenUnknown)
-            return 200, await self._register(token, await _read(receive, MAX_BODY_BYTES)), JSON
+            token = bearer(scope, missing=TokenUnknown)
+            return 200, await self._register(token, await read_body(receive, MAX_BODY_BYTES)), JSON
         if path.startswith(BLOBS) and method in ("PUT", "GET"):
-            with self._desk.call(_bearer(scope)):
+            with self._desk.call(bearer(scope)):
                 return await self._blob(method, path[len(BLOBS) :], receive)
         if path == "/healthz" and method == "GET":
             self._dispatcher.core.check_alive()
@@ -178,7 +171,7 @@ class DispatchService:
             caller.close()
 
     async def _register(self, token: str, body: bytes) -> bytes:
-        hello = _decoded(_HELLO, body)
+        hello = decoded(_HELLO, body)
         try:
             request = _REGISTER.decode(body)
         except msgspec.DecodeError as error:
@@ -187,10 +180,10 @@ class DispatchService:
                     f"the worker speaks protocol {hello.protocol}; this dispatcher speaks {PROTOCOL}"
                 ) from None
             raise CallRefused(f"the body is not a register request: {error}") from None
-        return _ENCODER.encode(await self._desk.register(token, request))
+        return _ENCODER.encode(await self._dispatcher.admission.register(token, request))
 
     async def _lease(self, worker: Worker, body: bytes, caller: Caller) -> bytes:
-        request = _decoded(_LEASE, body)
+        request = decoded(_LEASE, body)
         if request.max < 1:
             raise CallRefused(f"max is {request.max}; it must be at least 1")
         tasks, drain = await self._desk.lease(worker, request, caller=caller)
@@ -209,17 +202,17 @@ class DispatchService:
         return _ENCODER.encode(_Leased(grants, drain))
 
     async def _renew(self, worker: Worker, body: bytes, caller: Caller) -> bytes:
-        return _ENCODER.encode(await self._desk.renew(worker, _decoded(_RENEW, body), caller=caller))
+        return _ENCODER.encode(await self._desk.renew(worker, decoded(_RENEW, body), caller=caller))
 
     async def _results(self, worker: Worker, body: bytes, _: Caller) -> bytes:
-        return _ENCODER.encode(await self._desk.results(worker, _decoded(_RESULTS, body)))
+        return _ENCODER.encode(await self._desk.results(worker, decoded(_RESULTS, body)))
 
     async def _output(self, worker: Worker, body: bytes, _: Caller) -> bytes:
-        await self._desk.output(worker, _decoded(_OUTPUT, body))
+        await self._desk.output(worker, decoded(_OUTPUT, body))
         return _EMPTY
 
     async def _release(self, worker: Worker, body: bytes, _: Caller) -> bytes:
-        await self._desk.release(worker, _decoded(_RELEASE, body))
+        await self._desk.release(worker, decoded(_RELEASE, body))
         return _EMPTY
 
     async def _leave(self, worker: Worker, _body: bytes, _: Caller) -> bytes:
@@ -238,7 +231,7 @@ class DispatchService:
                     refusal.status = 404
                     raise refusal
                 return 200, data, b"application/octet-stream"
-            data = await _read(receive, MAX_BLOB_BYTES)
+            data = await read_body(receive, MAX_BLOB_BYTES)
             found = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
             if found != sha256:
                 raise CallRefused(
@@ -247,47 +240,3 @@ class DispatchService:
                 )
             await core.keep(store.put_blob(data))
             return 200, _EMPTY, JSON
-
-
-def _bearer(scope: Scope, *, missing: type[CallRefused] = SessionUnknown) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            if kind.lower() == b"bearer" and token:
-                return str(token.strip().decode("latin-1"))
-    raise missing("the call carries no `Authorization: Bearer TOKEN` header")
-
-
-def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CallRefused(f"the body is not what this call takes: {error}", hint="see docs/adr/0002") from None
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    """The whole body. TooLarge past the limit; 400 when it stops coming."""
-    message = await _next(receive)
-    body: bytes = message["body"]
-    if not message.get("more_body"):
-        if len(body) > limit:
-            raise TooLarge(f"the body has {len(body)} bytes; at most {limit}")
-        return body
-    parts = bytearray(body)
-    while message.get("more_body"):
-        message = await _next(receive)
-        parts += message["body"]
-        if len(parts) > limit:
-            raise TooLarge(f"the body has over {limit} bytes", hint="send less at once")
-    return bytes(parts)
-
-
-async def _next(receive: Receive) -> Message:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            message = await receive()
-    except TimeoutError:
-        raise CallRefused(f"no byte of the body came for {BODY_SECONDS:g} s", reason="RequestTimeout") from None
-    if message["type"] == "http.disconnect":
-        raise CallRefused("the connection ended in the middle of the body", reason="ClientGone")
-    return message

@@ -68,7 +68,7 @@ class Agent:
         desk = self.dispatcher.desk
         self.token = self.token or await self.dispatcher.issue_token(pool=self.pool, worker=self.name)
         request = RegisterRequest(self.protocol, self.pool, self.name, self.incarnation, self.slots, "0", tuple(holds))
-        answer = await desk.register(self.token, request)
+        answer = await self.dispatcher.admission.register(self.token, request)
         with desk.call(answer.session) as worker:
             self.worker = worker
         return self

@@ -132,9 +132,9 @@ def test_only_the_holder_of_that_attempt_holds_it() -> None:
     table = LeaseTable()
     held = lease("a")
     table.add(held)
-    assert table.held(held.key, 1, "n/p/w") is held
-    assert table.held(held.key, 2, "n/p/w") is None
-    assert table.held(held.key, 1, "n/p/other") is None
+    assert table.held(held.key, 1, worker="n/p/w") is held
+    assert table.held(held.key, 2, worker="n/p/w") is None
+    assert table.held(held.key, 1, worker="n/p/other") is None
 
 
 def test_removed_leases_are_held_by_nobody() -> None:

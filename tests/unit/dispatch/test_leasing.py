@@ -118,7 +118,7 @@ async def test_a_wake_that_reaches_a_cancelled_request_is_passed_on(dispatcher: 
     await asyncio.sleep(0)
     for agent in agents:
         agent.worker.slots = 2
-    dispatcher.core.wake("default/pool")
+    dispatcher.core.waiting.wake("default/pool")
     cancelled.cancel()
     async with asyncio.timeout(2):
         assert [task.key.task for task in await served] == ["t2"]
