@@ -55,7 +55,7 @@ async def test_a_job_goes_on_after_the_engine_was_killed_and_counts_each_task_on
     family = await kill_engine_in_mid_task(folder, mark)
     assert family
     async with engine(folder) as made:
-        assert not [pid for pid in family if psutil.pid_exists(pid)]
+        await poll(lambda: not [pid for pid in family if psutil.pid_exists(pid)])
         gate.touch()
         status = await ended(made)
     assert (status["phase"], status["tasks"]["total"], status["tasks"]["succeeded"]) == ("Succeeded", 3, 3)

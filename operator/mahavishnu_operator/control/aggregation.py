@@ -95,7 +95,7 @@ class Aggregator:
             sha256=sha256,
             size_bytes=len(built.sarif),
             truncated=built.truncated,
-            summary=json.dumps({"findings": built.findings, "verdict": built.verdict.value}).encode(),
+            summary=json.dumps(built.summary).encode(),
             stored_at=time.time(),
         )
         await self._store.put_report(self._dispatch.epoch, record)

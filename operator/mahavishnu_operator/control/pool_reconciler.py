@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from mahavishnu_operator.api.reasons import EventReason
+from mahavishnu_operator.api.reasons import ConditionType, EventReason
 from mahavishnu_operator.api.workerpool import Backend as BackendName
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import Backend, BackendError, ObservedWorker, PoolTemplate, WorkerPhase
@@ -23,6 +23,7 @@ from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key, Obj
 
 from .acceptance import Policy, Refusal, parse_pool
+from .conditions import is_true
 from .events import Happening, Recorder, pool_happenings
 from .objects import Objects
 from .pool_status import pool_status
@@ -96,7 +97,8 @@ class PoolReconciler:
             generation=obj["metadata"].get("generation", 1),
             old=(old := self._writer.effective(obj)),
         )
-        later = await self._writer.write(obj, status)
+        flipped = is_true(old, ConditionType.READY) != is_true(status, ConditionType.READY)
+        later = await self._writer.write(obj, status, at_once=flipped)
         await self._recorder.record(obj, pool_happenings(old, status))
         return earliest(later, decision.requeue_after)
 

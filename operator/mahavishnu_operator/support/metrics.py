@@ -80,6 +80,12 @@ class Metric(Enum):
         "Calls of workers answered with an error, by its reason.",
         ("reason",),
     )
+    RECONCILE_ERRORS = Declared(
+        "mahavishnu_reconcile_errors",
+        Counter,
+        "Reconciles that failed and are tried again, by queue: pools, jobs.",
+        ("queue",),
+    )
 
 
 _TYPE_NAMES = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}

@@ -64,7 +64,9 @@ def template(grace: int = 60) -> PoolTemplate:
 
 
 @asynccontextmanager
-async def backend(folder: Path, script: str, **options: float) -> AsyncIterator[tuple[LocalProcessBackend, Exits]]:
+async def backend(
+    folder: Path, script: str, shutdown_seconds: float = 10.0
+) -> AsyncIterator[tuple[LocalProcessBackend, Exits]]:
     exits = Exits()
     made = LocalProcessBackend(
         folder,
@@ -72,7 +74,7 @@ async def backend(folder: Path, script: str, **options: float) -> AsyncIterator[
         issue_token=token,
         on_exit=exits,
         command=(sys.executable, "-S", "-c", script),
-        **options,
+        shutdown_seconds=shutdown_seconds,
     )
     await made.open()
     try:

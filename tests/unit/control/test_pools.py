@@ -50,9 +50,10 @@ def state(pool: WorkerPoolSpec | None, *workers: ObservedWorker | WorkerView, **
     return PoolState(spec=pool, now=NOW, revision=REVISION, observed=observed, load=PoolLoad(workers=views), **fields)
 
 
-def both(name: str, **fields: Any) -> tuple[ObservedWorker, WorkerView]:
+def both(name: str, **fields: Any) -> list[ObservedWorker | WorkerView]:
+    """A worker that both the backend and the dispatcher know."""
     revision = fields.pop("revision", REVISION)
-    return process(name, revision=revision), session(name, **fields)
+    return [process(name, revision=revision), session(name, **fields)]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,8 @@ def test_a_failed_worker_is_removed_and_replaced() -> None:
 
 def test_starts_wait_for_the_back_off_after_a_quick_death() -> None:
     decision = decide_pool(state(spec(replicas=1), crash=CrashHistory(streak=2, last_death_at=NOW - 0.5)))
-    assert (decision.start, decision.requeue_after) == (0, pytest.approx(1.5))
+    assert decision.start == 0
+    assert decision.requeue_after == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("streak", "seconds"), [(0, 0), (1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (50, 60)])
