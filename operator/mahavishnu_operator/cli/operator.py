@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +13,15 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 DISPATCH_PORT = 8681
 PROBE_PORT = 8682
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def operator(
     kubeconfig: Annotated[
-        Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Credentials; default: the pod's own.")
+        Path | None,
+        typer.Option(
+            "--kubeconfig", metavar="FILE", help="Credentials. Default: $KUBECONFIG, then the Pod's own, then ~/.kube."
+        ),
     ] = None,
     context: Annotated[
         str | None, typer.Option("--context", help="Context in that file; default: its current one.")
@@ -31,12 +37,20 @@ def operator(
         typer.Option("--path-root", metavar="DIR", help="Folder that source.path may lie in (repeat)."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Where tasks and results are kept.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where tasks and results are kept.  [env: MAHAVISHNU_DATA_DIR]"),
     ] = None,
     dispatch_host: Annotated[str, typer.Option("--dispatch-host", help="Address that workers call.")] = "127.0.0.1",
-    dispatch_port: Annotated[int, typer.Option("--dispatch-port", min=0, max=65535)] = DISPATCH_PORT,
-    probe_host: Annotated[str, typer.Option("--probe-host", help="Address of /healthz and /metrics.")] = "127.0.0.1",
-    probe_port: Annotated[int, typer.Option("--probe-port", min=0, max=65535)] = PROBE_PORT,
+    dispatch_port: Annotated[
+        int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
+    ] = DISPATCH_PORT,
+    probe_host: Annotated[
+        str,
+        typer.Option("--probe-host", help="Address of /healthz and /metrics, and on loopback also of the results."),
+    ] = "127.0.0.1",
+    probe_port: Annotated[
+        int, typer.Option("--probe-port", min=0, max=65535, help="Port of the probes; 0: any free one.")
+    ] = PROBE_PORT,
 ) -> None:
     """Run the operator: watch both kinds on an API server and act on them. Stop it with SIGTERM or Ctrl-C.
 
@@ -47,16 +61,14 @@ def operator(
 
     from .settings import load_settings
 
-    roots = tuple(path.resolve() for path in path_root or ())
-    if enable_local_process and not roots:
-        raise InvalidInput("--enable-local-process needs --path-root", hint="name the folders that may be scanned")
-    for root in roots:
-        if not root.is_dir():
-            raise InvalidInput(f"--path-root {root} is not a folder", hint="make it first")
+    roots = local_roots(path_root or [], enabled=enable_local_process)
+    for name in namespace or ():
+        if not NAMESPACE.fullmatch(name):
+            raise InvalidInput(f"--namespace {name!r} is no name of a namespace", hint="repeat the option for several")
     settings = load_settings()
     configure_logging(level=settings.log_level)
     from mahavishnu_operator.control.engine import EngineOptions
-    from mahavishnu_operator.control.operator import OperatorOptions, run_operator
+    from mahavishnu_operator.control.operator import OperatorOptions, find_connection, run_operator
 
     engine = EngineOptions(
         data_dir=data or settings.data_dir,
@@ -64,11 +76,24 @@ def operator(
         dispatch_port=dispatch_port,
         enable_local_process=enable_local_process,
         path_roots=roots,
-        namespaces=tuple(namespace or ()),
+        namespaces=tuple(dict.fromkeys(namespace or ())),
         log_level=settings.log_level,
     )
-    run_operator(
-        OperatorOptions(
-            engine=engine, kubeconfig=kubeconfig, context=context, probe_host=probe_host, probe_port=probe_port
+    connection = find_connection(kubeconfig, context)
+    asyncio.run(run_operator(OperatorOptions(engine, connection, probe_host=probe_host, probe_port=probe_port)))
+
+
+def local_roots(folders: list[Path], *, enabled: bool) -> tuple[Path, ...]:
+    """The folders that source.path may lie in, links followed. InvalidInput: one flag without the other, no folder."""
+    if enabled and not folders:
+        raise InvalidInput(
+            "--enable-local-process needs --path-root", hint="name each folder that ScanJobs may name: --path-root DIR"
         )
-    )
+    if folders and not enabled:
+        raise InvalidInput(
+            "--path-root does nothing without --enable-local-process", hint="give both options, or neither"
+        )
+    for folder in folders:
+        if not folder.is_dir():
+            raise InvalidInput(f"--path-root {folder} is not a folder", hint="make it first, or correct the name")
+    return tuple(folder.resolve() for folder in folders)

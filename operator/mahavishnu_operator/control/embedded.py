@@ -61,9 +61,9 @@ class EmbeddedEngine:
     async def _serve(self, folder: Path, port: int) -> None:
         from mahavishnu_operator.resources.rest import api_app, write_kubeconfig  # only who serves pays for these
 
-        from .serving import engine_routes, listen, serve
+        from .serving import listen, probe_routes, results_routes, serve
 
-        app = api_app(self.resources, extra_routes=engine_routes(self._engine))
+        app = api_app(self.resources, extra_routes=[*probe_routes(self._engine), *results_routes(self._engine)])
         listener = listen(HOST, port)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         await self._stack.enter_async_context(serve(app, listener))

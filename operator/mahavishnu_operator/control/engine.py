@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from mahavishnu_operator.scan.tools.registry import TOOLS
 from mahavishnu_operator.store.protocol import StaleEpoch
 from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.metrics import Metric, counter
 
 from .acceptance import Policy
 from .aggregation import Aggregator, StoredReport
@@ -89,7 +91,10 @@ class Engine:
         self._failure: asyncio.Future[None] | None = None
         self._watchers: dict[Key, set[asyncio.Event]] = {}
         self._pool_versions: dict[Key, tuple[str, int]] = {}
+        self._listing_problem = ""
         self.synced = asyncio.Event()
+        self.answering_since: float | None = None
+        """Since when complete lists have been answered, on the monotonic clock; None: the last one was not."""
 
     async def __aenter__(self) -> Self:
         self._failure = asyncio.get_running_loop().create_future()
@@ -168,7 +173,9 @@ class Engine:
         return {backend.name: backend}
 
     def _queue(self, work: Callable[[Key], Coroutine[Any, Any, float | None]], name: str) -> KeyedQueue[Key]:
-        return KeyedQueue(work, name=name, concurrency=self.options.concurrency, fatal=(StaleEpoch,))
+        errors = counter(self.dispatch.meters.registry, Metric.RECONCILE_ERRORS).labels(name)
+        concurrency = self.options.concurrency
+        return KeyedQueue(work, name=name, concurrency=concurrency, fatal=(StaleEpoch,), on_error=errors.inc)
 
     # --- background ---------------------------------------------------------------------------------
 
@@ -190,10 +197,13 @@ class Engine:
                 await self.resync()
             except MahavishnuError as error:
                 failures += 1
+                self._listing_problem, self.answering_since = str(error), None
                 log.warning("the objects could not be listed", error=str(error))
                 await asyncio.sleep(backoff_seconds(failures))
                 continue
-            failures = 0
+            failures, self._listing_problem = 0, ""
+            if self.answering_since is None:
+                self.answering_since = time.monotonic()
             await asyncio.sleep(self.options.resync_seconds)
 
     async def resync(self) -> None:
@@ -230,6 +240,8 @@ class Engine:
         if task.cancelled() or self._failure is None or self._failure.done():
             return
         error = task.exception() or RuntimeError(f"{task.get_name()} ended without being asked to")
+        while isinstance(error, BaseExceptionGroup):  # of task groups; the first failure ended the others
+            error = error.exceptions[0]
         log.error("the engine cannot go on", part=task.get_name(), exc_info=error)
         self._failure.set_exception(error)
 
@@ -251,7 +263,9 @@ class Engine:
         """Why the engine does not work now, in words; '' when it does."""
         if self._failure is not None and self._failure.done():
             return f"the engine has failed: {self._failure.exception()}"
-        return "" if self.synced.is_set() else "the objects are not listed yet"
+        if self.synced.is_set():
+            return ""
+        return f"the objects are not listed yet: {self._listing_problem}".rstrip(": ")
 
     async def report(self, uid: str) -> StoredReport | None:
         """The stored report of a job, None when there is none."""

@@ -73,16 +73,18 @@ async def open_session(connection: Connection, heard: LastHeard) -> aiohttp.Clie
     first = await source.current() if source is not None else Credential(connection.token)
 
     async def with_credential(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        credential = await source.current() if source is not None else first
+        if credential.token:
+            request.headers["Authorization"] = f"Bearer {credential.token}"
+        return await send(request)
+
+    async def middleware(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         request.server_hostname = connection.tls_server_name
-        for last in (source is None, True):
-            credential = await source.current() if source is not None else first
-            if credential.token:
-                request.headers["Authorization"] = f"Bearer {credential.token}"
-            response = await send(request)
-            if response.status != HTTPStatus.UNAUTHORIZED or last or source is None:
-                break
+        response = await with_credential(request, send)
+        if response.status == HTTPStatus.UNAUTHORIZED and source is not None:
             response.release()
             source.forget()
+            response = await with_credential(request, send)
         if response.status == HTTPStatus.OK:
             path = request.url.path
             heard.note(path)
@@ -94,5 +96,5 @@ async def open_session(connection: Connection, heard: LastHeard) -> aiohttp.Clie
         connector=aiohttp.TCPConnector(limit=0, ssl=True if context is None else context),
         headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(with_credential,),
+        middlewares=(middleware,),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -23,21 +23,25 @@ from mahavishnu_operator.support.errors import InvalidInput
 from .engine import Engine
 
 
-def engine_routes(engine: Engine) -> list[BaseRoute]:
-    """/healthz (200 once objects are listed and nothing has failed, else 503 in words), /metrics, /results/v1/..."""
+def probe_routes(engine: Engine, *, unhealthy: Callable[[], str] = lambda: "") -> list[BaseRoute]:
+    """/healthz (200 once objects are listed and nothing has failed, else 503 in words) and /metrics.
+
+    `unhealthy`: what else is wrong, in words; '' when nothing is.
+    """
 
     async def healthz(_request: Request) -> Response:
-        problem = engine.unhealthy()
+        problem = engine.unhealthy() or unhealthy()
         return PlainTextResponse(problem or "ok", status_code=503 if problem else 200)
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(engine.dispatch.meters.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return [
-        Route("/healthz", healthz),
-        Route("/metrics", metrics),
-        Mount("/", results_app(engine.dispatch, engine.store)),
-    ]
+    return [Route("/healthz", healthz), Route("/metrics", metrics)]
+
+
+def results_routes(engine: Engine) -> list[BaseRoute]:
+    """/results/v1/... for readers: reports and outputs, which quote source code."""
+    return [Mount("/", results_app(engine.dispatch, engine.store))]
 
 
 def listen(host: str, port: int) -> socket.socket:

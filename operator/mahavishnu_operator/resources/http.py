@@ -38,11 +38,7 @@ class ApiSession:
         self._connection = connection
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
-        self._credentials: TokenFile | ExecCredentials | None = None
-        if connection.token_file is not None:
-            self._credentials = TokenFile(connection.token_file)
-        elif connection.exec_plugin is not None:
-            self._credentials = ExecCredentials(connection.exec_plugin)
+        self._credentials = credential_source(connection)
         self._tls: tuple[Credential, ssl.SSLContext | None] | None = None
 
     async def close(self) -> None:
@@ -147,6 +143,15 @@ class ApiSession:
         if self._tls is None or self._tls[0].client_cert != credential.client_cert:
             self._tls = (credential, self._connection.ssl_context(credential))
         return self._tls[1]
+
+
+def credential_source(connection: Connection) -> TokenFile | ExecCredentials | None:
+    """Where credentials that change come from, for one event loop; None: the connection's own do not change."""
+    if connection.token_file is not None:
+        return TokenFile(connection.token_file)
+    if connection.exec_plugin is not None:
+        return ExecCredentials(connection.exec_plugin)
+    return None
 
 
 def error_of(status: int, body: bytes, call: str) -> MahavishnuError:

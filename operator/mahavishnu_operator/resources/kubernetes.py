@@ -70,7 +70,13 @@ class KubernetesResources:
         query = {"limit": str(PAGE), **({"labelSelector": label_selector} if label_selector else {})}
         items: list[Obj] = []
         while True:
-            page = await self._api.call("GET", _path(kind, namespace), query=query)
+            try:
+                page = await self._api.call("GET", _path(kind, namespace), query=query)
+            except NotFound:
+                raise NotFound(
+                    f"{self.connection.server} does not serve {kind.plural}.{GROUP}",
+                    hint="install the CRDs first: kubectl apply -f crds/",
+                ) from None
             # The items of a list come without these two.
             items += ({"apiVersion": API_VERSION, "kind": kind.kind, **item} for item in page["items"])
             if not page["metadata"].get("continue"):
