@@ -100,11 +100,19 @@ async def measure(tasks: int, one_at_a_time: int, profile: Path | None) -> None:
             processes = [await _start(dispatcher, server.url, f"w{n}") for n in range(WORKERS)]
             await bench.run("warm-up", 200)
             profiler = cProfile.Profile() if profile is not None else nullcontext()
+            processor = time.process_time()
             with profiler:
                 seconds = await bench.run("many", tasks)
+            processor = time.process_time() - processor
             if isinstance(profiler, cProfile.Profile):
                 profiler.dump_stats(str(profile))
-            print_line("no-op tasks, durable", workers=WORKERS, tasks=tasks, tasks_per_second=tasks / seconds)
+            print_line(
+                "no-op tasks, durable",
+                workers=WORKERS,
+                tasks=tasks,
+                tasks_per_second=tasks / seconds,
+                dispatcher_cpu_us_a_task=1e6 * processor / tasks,
+            )
             waits = [1000 * await bench.run(f"one-{n}", 1) for n in range(one_at_a_time)]
             print_line("one at a time", p50_ms=median(waits), p99_ms=quantiles(waits, n=100)[98])
             waits = await _at_rate(bench, per_second=50.0, count=300)

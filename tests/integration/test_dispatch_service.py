@@ -358,6 +358,19 @@ async def test_a_body_over_its_limit_is_refused_before_it_is_kept(service: Servi
     assert refused.value.status == 413
 
 
+async def test_a_body_that_never_comes_is_given_up_on(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mahavishnu_operator.dispatch.asgi.BODY_SECONDS", 0.05)
+    client = await service.client()
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/lease HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.session}\r\nContent-Length: 10\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    assert await client.lease() == ()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/v1/lease", 405), ("POST", "/v2/lease", 404), ("DELETE", "/v1/blobs/x", 405)],

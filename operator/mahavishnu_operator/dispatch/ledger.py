@@ -17,6 +17,7 @@ from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, Task
 from .protocol import JobProgress
 from .queue import TaskQueue
 
+QUICK_SAMPLES = 8  # results to have seen before a job's tasks are called short: one short task says little
 QUICK_SECONDS = 0.05  # tasks this short are leased ahead: waiting for the next lease would cost as much
 
 
@@ -50,7 +51,8 @@ class Job:
     writes: int = 0  # writes about its tasks that are under way
     quiet: asyncio.Event | None = None  # who waits until there are none
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its state or its list of tasks changes
-    mean_seconds: float | None = None  # of its results so far, moving
+    seen: int = 0  # results so far
+    longest_seconds: float = 0.0  # of them
 
     @property
     def cancelled(self) -> bool:
@@ -59,16 +61,15 @@ class Job:
 
     def saw_duration(self, seconds: float) -> None:
         """Learn how long its tasks last."""
-        mean = self.mean_seconds
-        seconds = max(0.0, seconds)
-        self.mean_seconds = seconds if mean is None else mean + 0.2 * (seconds - mean)
+        self.seen += 1
+        self.longest_seconds = max(self.longest_seconds, seconds)
 
     @property
     def quick(self) -> bool:
-        """Its tasks are known to be short: they were so far, or nothing is started for them at all."""
+        """Its tasks are known to be short: all of several were so far, or nothing is started for them at all."""
         if self.noops == len(self.tasks):
             return True
-        return self.mean_seconds is not None and self.mean_seconds < QUICK_SECONDS
+        return self.seen >= QUICK_SAMPLES and self.longest_seconds < QUICK_SECONDS
 
     def progress(self) -> JobProgress:
         """How its tasks stand."""
