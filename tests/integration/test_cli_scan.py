@@ -57,8 +57,8 @@ def test_the_sarif_file_has_one_run_a_tool(tree: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.sarif"
     run("scan", tree, "--tool", "ruff", "--tool", "bandit", "--sarif", report)
     log = json.loads(report.read_text())
-    assert [r["tool"]["driver"]["name"] for r in log["runs"]] == ["ruff", "bandit"]
-    locations = [r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in log["runs"][0]["results"]]
+    assert [r["tool"]["driver"]["name"] for r in log["runs"]] == ["bandit", "ruff"]
+    locations = [r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in log["runs"][1]["results"]]
     assert set(locations) == {"dirty.py"}
 
 

@@ -124,7 +124,7 @@ def test_after_kill_9_jobs_go_on_and_each_task_counts_once(tmp_path: Path, kubec
         apply(first, tmp_path, POOL, job("long", *commands))
         kubectl(first, kubectl_binary, "wait", "--for=jsonpath={.status.tasks.running}=1", "sj/long", "--timeout=30s")
         below = first.kill()
-        gone, alive = psutil.wait_procs(below, timeout=30)
+        _, alive = psutil.wait_procs(below, timeout=30)
         assert not alive
     go.touch()
     with running_up(data) as second:
