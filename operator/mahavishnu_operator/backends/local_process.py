@@ -183,7 +183,7 @@ class LocalProcessBackend:
             self._drop(worker)
         else:
             worker.ended_at = time.time()
-            log.warning("a worker ended by itself", pool=str(worker.pool), worker=worker.name, how=how)
+            log.warning("a worker ended by itself", pool=str(worker.pool), worker=worker.name, how=worker.message)
         worker.gone.set()
         await self._on_exit(worker.pool, worker.name, worker.message)
 
