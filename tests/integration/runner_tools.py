@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mahavishnu_operator.api.wire import CommandTask
-from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, read_reply, send
+from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, frame, read_reply
 from mahavishnu_operator.worker.slot import RUNNER
 
 DEADLINE_SECONDS = 30.0
@@ -29,12 +29,12 @@ class Runner:
         assert self.process.stdin is not None
         self._count += 1
         scratch = self._folder / f"scratch-{self._count}"
-        await send(self.process.stdin, Start(spec, timeout, str(scratch)))
+        self.process.stdin.write(frame(Start(spec, timeout, str(scratch))))
         return scratch
 
     async def cancel(self) -> None:
         assert self.process.stdin is not None
-        await send(self.process.stdin, Cancel())
+        self.process.stdin.write(frame(Cancel()))
 
     async def done(self) -> Done:
         assert self.process.stdout is not None

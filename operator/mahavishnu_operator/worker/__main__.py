@@ -27,11 +27,10 @@ def _first_line() -> bytes:
 def main() -> int:
     """The exit code of the agent; 2 for a configuration that cannot be used."""
     try:
-        config = parse_config(_first_line())
+        return run_agent(parse_config(_first_line()), parent_pipe=True)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return run_agent(config, parent_pipe=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ that is still held; a refusal that no repetition can change ends the worker.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -33,7 +34,8 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
-ANSWER_SECONDS = 30.0  # beyond the time that a long poll may take
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0  # beyond the time that a long poll may take; for a blob: without a byte
 
 
 class Refused(MahavishnuError):
@@ -57,9 +59,8 @@ class DispatcherClient:
 
     def __init__(self, config: WorkerConfig, *, incarnation: str, holds: Callable[[], tuple[Hold, ...]]) -> None:
         self._config, self._incarnation, self._holds = config, incarnation, holds
-        self._http = aiohttp.ClientSession(
-            base_url=config.server, timeout=aiohttp.ClientTimeout(total=None, connect=5), auto_decompress=False
-        )
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
+        self._http = aiohttp.ClientSession(base_url=config.server, timeout=timeout, auto_decompress=False)
         self._registering = asyncio.Lock()
         self._session: RegisterResponse | None = None
 
@@ -87,30 +88,30 @@ class DispatcherClient:
                     holds=self._holds(),
                 )
                 try:
-                    status, body = await self._post("/v1/register", request, self._config.token, 0.0)
-                except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                    await backoff.wait(f"the dispatcher at {self._config.server} does not answer: {error}")
+                    status, body = await self._post("/v1/register", request, self._config.token, ANSWER_SECONDS)
+                    if status == 200:
+                        self._session = msgspec.json.decode(body, type=RegisterResponse)
+                        return self._session
+                except _NO_ANSWER as error:
+                    await backoff.wait(f"the dispatcher at {self._config.server} does not answer: {_words(error)}")
                     continue
-                if status == 200:
-                    self._session = msgspec.json.decode(body, type=RegisterResponse)
-                    return self._session
                 said = _error(status, body)
                 if status in (401, 403, 409, 400):
                     raise Refused(said.message, hint=said.hint, exit_code=3 if status in (400, 409) else 4)
                 await backoff.wait(f"register was answered {status}: {said.message}")
 
-    async def call(self, path: str, request: object, answer: type[R], *, wait_seconds: float = 0.0) -> R:
-        """POST until there is an answer. CallFailed: a 4xx that is about this call."""
+    async def call(self, path: str, request: object, answer: type[R], *, seconds: float = ANSWER_SECONDS) -> R:
+        """POST until there is an answer, each time for up to `seconds`. CallFailed: a 4xx that is about this call."""
         backoff = _Backoff()
         while True:
             session = self._session or await self.register()
             try:
-                status, body = await self._post(path, request, session.session, wait_seconds)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                await backoff.wait(f"{path} got no answer: {error or type(error).__name__}")
+                status, body = await self._post(path, request, session.session, seconds)
+                if status == 200:
+                    return msgspec.json.decode(body, type=answer)
+            except _NO_ANSWER as error:
+                await backoff.wait(f"{path} got no answer: {_words(error)}")
                 continue
-            if status == 200:
-                return msgspec.json.decode(body, type=answer)
             if status == 401:
                 await self.register(instead_of=session)
             elif status >= 500 or status == 429:
@@ -128,8 +129,11 @@ class DispatcherClient:
         await self._blob("PUT", digest, data)
 
     async def get_blob(self, digest: str) -> bytes:
-        """A blob's bytes. CallFailed when the dispatcher has none."""
-        return await self._blob("GET", digest, None)
+        """A blob's bytes. CallFailed when the dispatcher has none, or other bytes."""
+        data = await self._blob("GET", digest, None)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise CallFailed(f"the blob {digest} has {len(data)} bytes of other content")
+        return data
 
     async def close(self) -> None:
         """Close the connections."""
@@ -143,8 +147,8 @@ class DispatcherClient:
                 headers = {"Authorization": f"Bearer {session.session}"}
                 async with self._http.request(method, path, data=data, headers=headers) as response:
                     status, body = response.status, await response.read()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                await backoff.wait(f"{method} {path} got no answer: {error or type(error).__name__}")
+            except _NO_ANSWER as error:
+                await backoff.wait(f"{method} {path} got no answer: {_words(error)}")
                 continue
             if status < 300:
                 return body
@@ -156,12 +160,20 @@ class DispatcherClient:
                 said = _error(status, body)
                 raise CallFailed(f"{method} {path} was refused ({status} {said.reason}): {said.message}")
 
-    async def _post(self, path: str, request: object, bearer: str, wait_seconds: float) -> tuple[int, bytes]:
+    async def _post(self, path: str, request: object, bearer: str, seconds: float) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=wait_seconds + ANSWER_SECONDS, connect=5)
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
         data = msgspec.json.encode(request)
         async with self._http.post(path, data=data, headers=headers, timeout=timeout) as response:
             return response.status, await response.read()
+
+
+# What says nothing about the call itself: it may have been done or not, and is made again.
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _error(status: int, body: bytes) -> ErrorBody:

@@ -10,14 +10,14 @@ from pathlib import Path
 from mahavishnu_operator.api.wire import STREAM_TAIL_BYTES, CommandTask, ResultStatus
 
 from .messages import Done
-from .supervising import Ended, Limits, OnOutput, supervise
+from .supervising import Ended, Limits, OnOutput, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
 
 ANY = "any"
 
 
 async def run_command(
-    spec: CommandTask, *, timeout_seconds: float, scratch: Path, cancel: asyncio.Event, on_output: OnOutput
+    spec: CommandTask, *, timeout_seconds: float, scratch: Path, cancel: asyncio.Future[None], on_output: OnOutput
 ) -> Done:
     """Run it and say how it ended."""
     refusal = refuse(spec)
@@ -37,7 +37,7 @@ async def run_command(
         )
     except (OSError, ValueError) as error:
         return refuse_start(error, what=spec.argv[0], cwd=spec.cwd)
-    status, reason, message = judge(ended, timeout_seconds=timeout_seconds)
+    status, reason, message = judge(ended, what=repr(spec.argv[0]), timeout_seconds=timeout_seconds)
     return done_of(ended, status=status, reason=reason, message=message)
 
 
@@ -58,29 +58,43 @@ def refuse(spec: CommandTask) -> Done | None:
 
 def refuse_start(error: OSError | ValueError, *, what: str, cwd: str) -> Done:
     """A program that could not be started, in words."""
-    number = error.errno if isinstance(error, OSError) else None
-    if cwd and not Path(cwd).is_dir():
-        return Done("refused", "SourceUnreadable", f"the folder {cwd} is not there or cannot be read by the worker")
-    if number == errno.E2BIG:
-        return Done("refused", "ArgumentsTooLong", f"the arguments of {what!r} are longer than the system takes")
-    if number in (errno.EACCES, errno.ENOEXEC):
-        return Done("refused", "NotExecutable", f"{what!r} cannot be executed: {error}")
-    if number == errno.ENOENT:
-        return Done("refused", "CommandNotFound", f"there is no program {what!r}")
-    return Done("failed", "StartFailed", f"{what!r} could not be started: {error}")
+    if not isinstance(error, OSError):
+        return Done("refused", "ArgumentInvalid", f"an argument of {what!r} cannot be passed on: {error}")
+    if cwd and (not Path(cwd).is_dir() or error.filename == cwd):
+        return Done("refused", "SourceUnreadable", f"the folder {cwd} is not there or the worker may not enter it")
+    match error.errno:
+        case errno.E2BIG:
+            return Done("refused", "ArgumentsTooLong", f"the arguments of {what!r} are longer than the system takes")
+        case errno.EACCES | errno.ENOEXEC:
+            return Done("refused", "NotExecutable", f"{what!r} cannot be executed: {error.strerror}")
+        case errno.ENOENT:
+            return Done("refused", "CommandNotFound", f"there is no program {what!r}, or its interpreter is missing")
+        case _:
+            return Done("failed", "StartFailed", f"{what!r} could not be started: {error.strerror}")
 
 
-def judge(ended: Ended, *, timeout_seconds: float) -> tuple[ResultStatus, str, str]:
-    """Status, reason and message of a command that ran."""
-    match ended.stopped_by:
+def stopped(stopped_by: StoppedBy, *, what: str, timeout_seconds: float) -> tuple[ResultStatus, str]:
+    """Status and words of a process that a limit ended; the reason is `stopped_by` itself."""
+    match stopped_by:
         case "Cancelled":
-            return "cancelled", "Cancelled", "stopped because the job was cancelled"
+            return "cancelled", f"{what} was stopped because the job was cancelled"
         case "TimedOut":
-            return "timed-out", "TimedOut", f"stopped after {timeout_seconds:g} s (taskTimeoutSeconds)"
+            return "timed-out", f"{what} was stopped after {timeout_seconds:g} s (taskTimeoutSeconds)"
         case "OutputLimit":
-            return "failed", "OutputLimit", "stopped: it wrote more than outputLimitBytes"
+            return "failed", f"{what} was stopped: it wrote more than its output limit"
         case "MemoryLimit":
-            return "failed", "MemoryLimit", "stopped: it and its children used more memory than the limit"
+            return "failed", f"{what} was stopped: it and its children used more memory than its limit"
+        case "DiskLimit":
+            return "failed", f"{what} was stopped: it filled the disk of the worker's scratch folder"
+        case "":
+            raise ValueError("nothing stopped it")
+
+
+def judge(ended: Ended, *, what: str, timeout_seconds: float) -> tuple[ResultStatus, str, str]:
+    """Status, reason and message of a command that ran."""
+    if ended.stopped_by:
+        status, message = stopped(ended.stopped_by, what=what, timeout_seconds=timeout_seconds)
+        return status, ended.stopped_by, message
     if ended.exit_code == 0:
         return "succeeded", "Completed", ""
     if ended.exit_code < 0:

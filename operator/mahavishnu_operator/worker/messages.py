@@ -7,12 +7,13 @@ a frame that cannot be decoded ends the runner: nothing it says is trusted furth
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from mahavishnu_operator.api.wire import MAX_BLOB_BYTES, CommandTask, PlanTask, ResultStatus, ScanTask
+
+from .outputs import StreamName
 
 MAX_FRAME_BYTES = MAX_BLOB_BYTES + 1024 * 1024
 _LENGTH_BYTES = 4
@@ -32,9 +33,9 @@ class Cancel(Struct, frozen=True, tag="cancel"):
 
 
 class Output(Struct, frozen=True, tag="output"):
-    """A piece of what the running command wrote."""
+    """A piece of what the running command wrote; `offset` counts bytes from the start of its stream."""
 
-    stream: Literal["stdout", "stderr"]
+    stream: StreamName
     offset: int
     data: bytes
 
@@ -46,7 +47,10 @@ class Blob(Struct, frozen=True, tag="blob"):
 
 
 class Done(Struct, frozen=True, tag="done"):
-    """How it ended: the fields of a wire.TaskResult that a runner can know."""
+    """How it ended: the fields of a wire.TaskResult that a runner can know.
+
+    `last`: this runner ends now, since a thread of it cannot be stopped: use another.
+    """
 
     status: ResultStatus
     reason: str = ""
@@ -58,32 +62,20 @@ class Done(Struct, frozen=True, tag="done"):
     stderr: str = ""
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    last: bool = False
 
 
 Request = Start | Cancel
 Reply = Output | Blob | Done
 
 
-class Writer(Protocol):
-    """The half of a pipe that is written."""
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until the pipe takes more."""
-        ...
-
-
-async def send(writer: Writer, message: Request | Reply) -> None:
-    """Write one frame. ConnectionError when the other end has gone."""
+def frame(message: Request | Reply) -> bytes:
+    """The bytes of one message."""
     body = msgspec.msgpack.encode(message)
-    writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
-    await writer.drain()
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
-async def _frame(reader: asyncio.StreamReader) -> bytes | None:
+async def _read_frame(reader: asyncio.StreamReader) -> bytes | None:
     try:
         size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
         if size > MAX_FRAME_BYTES:
@@ -95,11 +87,11 @@ async def _frame(reader: asyncio.StreamReader) -> bytes | None:
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
     """The next request; None when the agent has gone."""
-    body = await _frame(reader)
+    body = await _read_frame(reader)
     return None if body is None else msgspec.msgpack.decode(body, type=Request)
 
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply | None:
     """The next reply; None when the runner has gone. ValueError (msgspec's too) when it is not one."""
-    body = await _frame(reader)
+    body = await _read_frame(reader)
     return None if body is None else msgspec.msgpack.decode(body, type=Reply)

@@ -2,7 +2,8 @@
 
 Tasks of a millisecond would be bound by one request each; tasks of minutes must not wait in one worker while
 another is idle. So a worker asks for its free slots, and beyond them for about LOOKAHEAD_SECONDS of work at the
-pace it has seen lately.
+pace it has seen lately. It forgets the pace when the queue runs dry, since the next job may be of another kind; and
+what it fetched ahead all the same and cannot start soon, it hands back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOKAHEAD_SECONDS = 0.25
+HAND_BACK_SECONDS = 4 * LOOKAHEAD_SECONDS
 WEIGHT = 0.2  # of the newest duration in the running mean
 
 
@@ -33,3 +35,8 @@ def decide_lease(*, slots: int, held: int, pace: Pace, longest_running_seconds: 
         mean = max(pace.seconds, longest_running_seconds, LOOKAHEAD_SECONDS / max_batch)
         ahead = int(slots * LOOKAHEAD_SECONDS / mean)
     return max(0, min(max_batch, slots + ahead - held))
+
+
+def has_waited_too_long(seconds: float) -> bool:
+    """Whether a task that waits for a slot this long is better handed back: the pace was guessed wrong."""
+    return seconds > HAND_BACK_SECONDS

@@ -14,17 +14,23 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from mahavishnu_operator.api.wire import CommandTask, PlanTask, ScanTask
+import msgspec
+
+from mahavishnu_operator.api.wire import MAX_BLOB_BYTES, CommandTask, PlanTask, ScanTask
 
 from . import descendants
 from .commands import run_command
-from .messages import Blob, Cancel, Done, Output, Reply, Start, read_request, send
-from .supervising import StreamName
+from .messages import Blob, Cancel, Done, Output, Reply, Start, frame, read_request
+from .outputs import OutputBuffer, StreamName
+from .supervising import clear_descendants
 from .surroundings import remove_scratch
 
 MAX_FILE_BYTES = 4 * 1024**3  # a file larger than this is a tool filling the disk
+FORWARD_SECONDS = 0.1  # how long output is collected before it goes to the agent
+BROKEN = 70  # exit code: the runner cannot go on and is to be replaced (sysexits' EX_SOFTWARE)
 
 
 def main() -> None:
@@ -33,97 +39,131 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # handled, not ignored: a tool would inherit the ignoring
     descendants.become_subreaper()
+    descendants.hide_memory()  # our pipes too: a tool must not answer in our name
+    descendants.give_up_new_privileges()
+    Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out: rather us and the tool than the agent
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     most = MAX_FILE_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILE_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    asyncio.run(_Runner().serve())
+    asyncio.run(_serve())
 
 
-class _Runner:
-    """Reads requests while a task runs, so that it can be cancelled."""
+async def _serve() -> None:
+    """Read requests while a task runs, so that it can be cancelled; the end of the pipe ends everything."""
+    reader, writer = await _open_pipes()
+    task: _Task | None = None
+    while (request := await read_request(reader)) is not None:
+        match request:
+            case Start():
+                if task is not None:
+                    await task.running
+                task = _Task(request, writer)
+            case Cancel():
+                if task is not None:
+                    task.cancel()
+    descendants.end_all()  # the agent has gone: nobody waits for an answer
+    if task is not None:
+        remove_scratch(task.scratch)
+    os._exit(0)
 
-    def __init__(self) -> None:
-        self._cancel = asyncio.Event()
-        self._lock = asyncio.Lock()  # replies are written whole
 
-    async def serve(self) -> None:
-        reader, self._writer = await _open_pipes()
-        running: asyncio.Task[None] | None = None
-        while (request := await read_request(reader)) is not None:
-            match request:
-                case Start():
-                    if running is not None:
-                        await running
-                    self._cancel.clear()
-                    running = asyncio.create_task(self._run(request))
-                case Cancel():
-                    self._cancel.set()
-        descendants.end_all()  # the agent has gone: nobody waits for an answer
-        os._exit(0)
+class _Task:
+    """One task from its start to its answer."""
 
-    async def _reply(self, reply: Reply) -> None:
-        async with self._lock:
-            try:
-                await send(self._writer, reply)
-            except ConnectionError:
-                descendants.end_all()
-                os._exit(0)
+    def __init__(self, start: Start, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        self.scratch = Path(start.scratch)
+        self._start, self._writer, self._loop = start, writer, loop
+        self._cancel: asyncio.Future[None] = loop.create_future()
+        self._blobs: list[bytes] = []
+        self._output = OutputBuffer(limit_bytes=MAX_BLOB_BYTES)
+        self._forwarding: asyncio.TimerHandle | None = None
+        self.running = asyncio.create_task(self._run_or_exit())
 
-    async def _run(self, start: Start) -> None:
-        scratch = Path(start.scratch)
-        blobs: list[bytes] = []
+    def cancel(self) -> None:
+        """Stop it; the answer comes all the same."""
+        if not self._cancel.done():
+            self._cancel.set_result(None)
+
+    async def _run_or_exit(self) -> None:
+        """A runner that cannot clean up is no runner: the agent sees it end, and kills what is left."""
+        try:
+            last = await self._run()
+        except Exception:  # noqa: BLE001 (printed, and this process ends with it)
+            sys.excepthook(*sys.exc_info())
+            os._exit(BROKEN)
+        if last:
+            await self._writer.drain()  # with no high-water mark: until all is written
+            os._exit(0)
+
+    async def _run(self) -> bool:
         begun = time.monotonic()
         try:
-            await asyncio.to_thread(scratch.mkdir, mode=0o700, parents=True)
-            done = await self._execute(start, scratch, blobs)
+            self.scratch.mkdir(mode=0o700, parents=True)
+            done = await self._execute()
         except Exception as error:  # noqa: BLE001 (a defect of ours or of the machine ends this task, not the worker)
             words = f"the runner could not do this task: {type(error).__name__}: {error}"
             done = Done("failed", "RunnerError", words, duration_seconds=time.monotonic() - begun)
-        await asyncio.to_thread(descendants.end_all)
-        await asyncio.to_thread(remove_scratch, scratch)
-        for blob in blobs:
-            await self._reply(Blob(blob))
-        await self._reply(done)
+        await clear_descendants()
+        await self._remove_scratch()
+        self._forward()
+        for blob in self._blobs:
+            self._reply(Blob(blob))
+        self._reply(_bounded(done))
+        return done.last
 
-    async def _execute(self, start: Start, scratch: Path, blobs: list[bytes]) -> Done:
-        match start.spec:
+    async def _execute(self) -> Done:
+        seconds, cancel = self._start.timeout_seconds, self._cancel
+        match self._start.spec:
             case CommandTask() as spec:
                 return await run_command(
-                    spec,
-                    timeout_seconds=start.timeout_seconds,
-                    scratch=scratch,
-                    cancel=self._cancel,
-                    on_output=self._forward,
+                    spec, timeout_seconds=seconds, scratch=self.scratch, cancel=cancel, on_output=self._collect
                 )
             case PlanTask() as spec:
                 from .scans import run_plan  # the scanners' modules load when the first scan comes
 
-                return await run_plan(spec, put=_Putter(blobs))
+                return await run_plan(spec, put=self._put, timeout_seconds=seconds, cancel=cancel)
             case ScanTask() as spec:
                 from .scans import run_scan
 
                 return await run_scan(
-                    spec,
-                    files=start.files,
-                    timeout_seconds=start.timeout_seconds,
-                    scratch=scratch,
-                    cancel=self._cancel,
+                    spec, files=self._start.files, timeout_seconds=seconds, scratch=self.scratch, cancel=cancel
                 )
 
-    async def _forward(self, stream: StreamName, offset: int, data: bytes) -> None:
-        await self._reply(Output(stream, offset, data))
+    async def _remove_scratch(self) -> None:
+        with suppress(OSError):
+            self.scratch.rmdir()  # most are empty: no thread for those
+            return
+        if not await asyncio.to_thread(remove_scratch, self.scratch):
+            print(f"the scratch folder {self.scratch} could not be removed", file=sys.stderr)
 
-
-class _Putter:
-    """Collects blobs and answers their digests."""
-
-    def __init__(self, blobs: list[bytes]) -> None:
-        self._blobs = blobs
-
-    def __call__(self, data: bytes) -> str:
+    def _put(self, data: bytes) -> str:
         self._blobs.append(data)
         return hashlib.sha256(data).hexdigest()
+
+    def _collect(self, stream: StreamName, offset: int, data: bytes) -> None:
+        self._output.add(stream, offset, data)
+        if self._forwarding is None:
+            self._forwarding = self._loop.call_later(FORWARD_SECONDS, self._forward)
+
+    def _forward(self) -> None:
+        if self._forwarding is not None:
+            self._forwarding.cancel()
+            self._forwarding = None
+        for piece in self._output.take(MAX_BLOB_BYTES):
+            self._reply(Output(piece.stream, piece.offset, bytes(piece.data)))
+
+    def _reply(self, reply: Reply) -> None:
+        self._writer.write(frame(reply))
+
+
+def _bounded(done: Done) -> Done:
+    """The answer, or in place of one that nobody would take: that it was too large."""
+    if len(done.payload) <= MAX_BLOB_BYTES:
+        return done
+    words = f"the answer has {len(done.payload)} bytes; at most {MAX_BLOB_BYTES} are taken: use smaller bins of files"
+    return msgspec.structs.replace(done, status="refused", reason="ResultTooLarge", message=words, payload="")
 
 
 async def _open_pipes() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -134,6 +174,7 @@ async def _open_pipes() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, out)
+    transport.set_write_buffer_limits(high=0)
     return reader, asyncio.StreamWriter(transport, protocol, None, loop)
 
 

@@ -1,53 +1,62 @@
 """Executors of plan and scan tasks, in the runner.
 
-What a hostile tree or tool says is listed and parsed here, far from the token.
+What a hostile tree or tool says is listed and parsed here, far from the token. What must stay true: a scan that
+has no answer still says so in a ToolReport, so that a tool that did not look is never taken for a clean one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from mahavishnu_operator.api.wire import PlanTask, ResultStatus, ScanTask
 from mahavishnu_operator.scan.listing import list_files
 from mahavishnu_operator.scan.model import Outcome, ToolReport, encode
 from mahavishnu_operator.scan.planner import make_plan
 from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
-from mahavishnu_operator.scan.tools.registry import TOOLS, install_hint
+from mahavishnu_operator.scan.tools.registry import find_tools, install_hint
+from mahavishnu_operator.support.errors import InvalidInput
 
-from .commands import done_of, refuse_start, signal_name
+from .bounded import OutOfTime, in_thread
+from .commands import done_of, refuse_start, signal_name, stopped
 from .messages import Done
-from .supervising import Ended, Limits, supervise
+from .supervising import Ended, Limits, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
 
 VERSION_SECONDS = 30.0
 VERSION_BYTES = 65_536
+_OUTCOMES: dict[StoppedBy, Outcome] = {"TimedOut": "timed-out", "Cancelled": "cancelled"}
 _versions: dict[str, str] = {}  # a runner's tools do not change under it
 
 
-async def run_plan(spec: PlanTask, *, put: Callable[[bytes], str]) -> Done:
+async def run_plan(
+    spec: PlanTask, *, put: Callable[[bytes], str], timeout_seconds: float, cancel: asyncio.Future[None]
+) -> Done:
     """List the files and cut them into shards; `put` takes each list and answers its digest."""
-    refusal = refuse_root(spec.root)
-    if refusal is not None:
-        return refusal
-    unknown = [name for name in spec.tools if name not in TOOLS]
-    if unknown:
-        return Done(
-            "refused", "UnknownTool", f"no tool is called {', '.join(unknown)}; known: {', '.join(sorted(TOOLS))}"
-        )
-    tools = [TOOLS[name] for name in spec.tools]
+    begun = time.monotonic()
 
     def plan() -> str:
+        tools = find_tools(spec.tools)
         listing = list_files(Path(spec.root), include=spec.include, exclude=spec.exclude)
         return encode(make_plan(listing, tools, bins=spec.bins, chunk_size=spec.chunk_size, put=put))
 
-    begun = asyncio.get_running_loop().time()
-    payload = await asyncio.to_thread(plan)
-    seconds = asyncio.get_running_loop().time() - begun
-    return Done("succeeded", "Completed", duration_seconds=seconds, payload=payload)
+    refusal = refuse_root(spec.root)
+    if refusal is not None:
+        return refusal
+    try:
+        payload = await in_thread(plan, seconds=timeout_seconds, cancel=cancel)
+    except InvalidInput as error:
+        return Done("refused", "PlanRefused", str(error))
+    except OutOfTime as over:
+        status, words = stopped(over.stopped_by, what="listing the files", timeout_seconds=timeout_seconds)
+        return Done(status, over.stopped_by, words, last=True)
+    return Done("succeeded", "Completed", duration_seconds=time.monotonic() - begun, payload=payload)
 
 
 def refuse_root(root: str) -> Done | None:
@@ -60,78 +69,115 @@ def refuse_root(root: str) -> Done | None:
 
 
 async def run_scan(
-    spec: ScanTask, *, files: bytes, timeout_seconds: float, scratch: Path, cancel: asyncio.Event
+    spec: ScanTask, *, files: bytes, timeout_seconds: float, scratch: Path, cancel: asyncio.Future[None]
 ) -> Done:
     """Run one tool over its files and parse what it says."""
     refusal = refuse_root(spec.root)
     if refusal is not None:
         return refusal
-    tool = TOOLS.get(spec.tool)
-    if tool is None:
-        return Done("refused", "UnknownTool", f"no tool is called {spec.tool}; known: {', '.join(sorted(TOOLS))}")
-    names = [os.fsdecode(name) for name in files.split(b"\0") if name]
-    version = await _version(tool, scratch=scratch, cancel=cancel)
-    if version is None:
-        words = f"{tool.name} is not installed on the worker; {install_hint(tool.name)}"
-        return _without_answer(tool, "", "not-installed", words, "refused", "ToolNotInstalled", len(names))
-    command = tool.command(names, scratch=scratch, root=Path(spec.root))
-    program = find_program(command[0]) or command[0]
     try:
-        ended = await supervise(
-            (program, *command[1:]),
-            cwd=spec.root,
-            environment=tool_environment(scratch),
-            limits=Limits(timeout_seconds, spec.output_limit_bytes, spec.memory_limit_bytes),
-            cancel=cancel,
+        (tool,) = find_tools([spec.tool])
+    except InvalidInput as error:
+        return Done("refused", "UnknownTool", str(error))
+    names = [os.fsdecode(name) for name in files.split(b"\0") if name]
+    return await _Scan(tool, spec, names, scratch, timeout_seconds, cancel).run()
+
+
+class _Scan:
+    """One tool over one bin of files."""
+
+    def __init__(
+        self,
+        tool: Tool,
+        spec: ScanTask,
+        names: list[str],
+        scratch: Path,
+        timeout_seconds: float,
+        cancel: asyncio.Future[None],
+    ) -> None:
+        self._tool, self._spec, self._names, self._scratch, self._cancel = tool, spec, names, scratch, cancel
+        self._timeout_seconds, self._ends_at = timeout_seconds, time.monotonic() + timeout_seconds
+        self._version = ""
+
+    async def run(self) -> Done:
+        """The report of the tool, or of its absence."""
+        try:
+            return await self._scan()
+        except _NoAnswer as none:
+            return none.done
+        except OutOfTime as over:
+            return msgspec.structs.replace(self._stopped(over.stopped_by).done, last=True)
+
+    async def _scan(self) -> Done:
+        tool, root = self._tool, Path(self._spec.root)
+        self._version = await self._find_version()
+        ended = await self._supervise(
+            tool.command(self._names, scratch=self._scratch, root=root),
+            cwd=self._spec.root,
+            limits=Limits(self._left(), self._spec.output_limit_bytes, self._spec.memory_limit_bytes),
         )
-    except (OSError, ValueError) as error:
-        refused = refuse_start(error, what=tool.name, cwd=spec.root)
-        return _without_answer(tool, version, "crashed", refused.message, refused.status, refused.reason, len(names))
-    if ended.stopped_by:
-        return _stopped(tool, version, ended, timeout_seconds=timeout_seconds, files=len(names))
-    output = ToolOutput(ended.exit_code, ended.stdout, ended.stderr, ended.seconds)
-    report = await asyncio.to_thread(tool.parse, output, files=names, root=Path(spec.root), version=version)
-    if report.outcome == "ok":
-        return done_of(ended, status="succeeded", reason="Completed", message="", payload=encode(report))
-    how = f" ({signal_name(-ended.exit_code)})" if ended.exit_code < 0 else ""
-    words = report.message or f"{tool.name} crashed{how}"
-    report = replace(report, message=words)
-    return done_of(ended, status="failed", reason="ToolCrashed", message=words, payload=encode(report))
-
-
-async def _version(tool: Tool, *, scratch: Path, cancel: asyncio.Event) -> str | None:
-    """The version of an installed tool; None when it is not there."""
-    if tool.name not in _versions:
-        command = tool.version_command()
-        program = find_program(command[0])
-        if program is None:
-            return None
-        ended = await supervise(
-            (program, *command[1:]),
-            cwd=str(scratch),
-            environment=tool_environment(scratch),
-            limits=Limits(VERSION_SECONDS, VERSION_BYTES),
-            cancel=cancel,
+        if ended.stopped_by:
+            raise self._stopped(ended.stopped_by)
+        output = ToolOutput(ended.exit_code, ended.stdout, ended.stderr, ended.seconds)
+        report = await in_thread(
+            lambda: tool.parse(output, files=self._names, root=root, version=self._version),
+            seconds=self._left(),
+            cancel=self._cancel,
         )
-        _versions[tool.name] = tool.parse_version(ended.stdout)
-    return _versions[tool.name]
+        if report.outcome == "ok":
+            return done_of(ended, status="succeeded", reason="Completed", message="", payload=encode(report))
+        how = f" ({signal_name(-ended.exit_code)})" if ended.exit_code < 0 else ""
+        words = report.message or f"{tool.name} crashed{how}"
+        payload = encode(replace(report, message=words))
+        return done_of(ended, status="failed", reason="ToolCrashed", message=words, payload=payload)
+
+    async def _find_version(self) -> str:
+        """The version; a runner asks each tool once."""
+        tool = self._tool
+        if tool.name not in _versions:
+            command = tool.version_command()
+            if find_program(command[0]) is None:
+                words = f"{tool.name} is not installed on the worker; {install_hint(tool.name)}"
+                raise self._no_answer("not-installed", "refused", "ToolNotInstalled", words)
+            limits = Limits(min(VERSION_SECONDS, self._left()), VERSION_BYTES)
+            ended = await self._supervise(command, cwd=str(self._scratch), limits=limits)
+            if ended.stopped_by == "Cancelled" or not self._left():
+                raise self._stopped(ended.stopped_by or "TimedOut")
+            version = tool.parse_version(ended.stdout)
+            if ended.exit_code != 0 or not version:
+                words = f"{tool.name} does not tell its version (exit code {ended.exit_code}): is it installed whole?"
+                raise self._no_answer("crashed", "failed", "ToolCrashed", words)
+            _versions[tool.name] = version
+        return _versions[tool.name]
+
+    async def _supervise(self, command: tuple[str, ...], *, cwd: str, limits: Limits) -> Ended:
+        program = find_program(command[0]) or command[0]
+        environment = tool_environment(self._scratch) | {"PYTHONSAFEPATH": "1"}  # imports nothing from the scanned tree
+        try:
+            return await supervise(
+                (program, *command[1:]), cwd=cwd, environment=environment, limits=limits, cancel=self._cancel
+            )
+        except (OSError, ValueError) as error:
+            refused = refuse_start(error, what=self._tool.name, cwd=cwd)
+            raise self._no_answer("crashed", refused.status, refused.reason, refused.message) from error
+
+    def _left(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def _stopped(self, stopped_by: StoppedBy) -> _NoAnswer:
+        status, words = stopped(stopped_by, what=self._tool.name, timeout_seconds=self._timeout_seconds)
+        return self._no_answer(_OUTCOMES.get(stopped_by, "crashed"), status, stopped_by, words)
+
+    def _no_answer(self, outcome: Outcome, status: ResultStatus, reason: str, message: str) -> _NoAnswer:
+        report = ToolReport(
+            tool=self._tool.name, version=self._version, outcome=outcome, files=len(self._names), message=message
+        )
+        return _NoAnswer(Done(status, reason, message, payload=encode(report)))
 
 
-def _stopped(tool: Tool, version: str, ended: Ended, *, timeout_seconds: float, files: int) -> Done:
-    match ended.stopped_by:
-        case "TimedOut":
-            words = f"{tool.name} was stopped after {timeout_seconds:g} s (taskTimeoutSeconds)"
-            return _without_answer(tool, version, "timed-out", words, "timed-out", "TimedOut", files)
-        case "Cancelled":
-            words = f"{tool.name} was stopped because the job was cancelled"
-            return _without_answer(tool, version, "cancelled", words, "cancelled", "Cancelled", files)
-        case limit:
-            words = f"{tool.name} was stopped: it went over a limit ({limit})"
-            return _without_answer(tool, version, "crashed", words, "failed", limit, files)
+class _NoAnswer(Exception):
+    """The tool gave none; `done` says why, with a report of that."""
 
-
-def _without_answer(
-    tool: Tool, version: str, outcome: Outcome, message: str, status: ResultStatus, reason: str, files: int
-) -> Done:
-    report = ToolReport(tool=tool.name, version=version, outcome=outcome, files=files, message=message)
-    return Done(status, reason, message, payload=encode(report))
+    def __init__(self, done: Done) -> None:
+        super().__init__(done.message)
+        self.done = done

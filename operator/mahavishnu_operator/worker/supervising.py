@@ -1,8 +1,9 @@
 """One tool or command as a child process, kept within its limits, with nothing left of it afterwards.
 
-The pressure: it may print without end, eat memory, ignore SIGTERM, fork and hang. What must stay true: it gets no
-shell, no stdin, no environment of ours; every limit ends it and says which it was; the runner's memory is
-bounded by the output limit; when `supervise` returns, no descendant is left.
+The pressure: it may print without end, eat memory, fill the disk, ignore SIGTERM, fork and hang; and most of them
+are over in a millisecond, so there is no thread and no task beside the process, only callbacks. What must stay
+true: it gets no shell, no stdin, no environment of ours; every limit ends it and says which it was; the runner's
+memory is bounded by the output limit; when `supervise` returns, no descendant is left.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import IO, Literal
 
 from . import descendants
+from .outputs import StreamName
 
 TERM_GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL on cancel and time-out
-MEMORY_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2  # the kernel tells nobody when a process grows or a disk fills: look again and again
+DISK_RESERVE_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 65_536
 
-StreamName = Literal["stdout", "stderr"]
-OnOutput = Callable[[StreamName, int, bytes], Awaitable[None]]
+OnOutput = Callable[[StreamName, int, bytes], None]
+StoppedBy = Literal["", "TimedOut", "Cancelled", "OutputLimit", "MemoryLimit", "DiskLimit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended. `stopped_by`: empty when by itself; else TimedOut, Cancelled, OutputLimit or MemoryLimit."""
+    """How it ended. `stopped_by`: empty when by itself; else the limit that ended it."""
 
     exit_code: int
     stdout: bytes
@@ -45,7 +49,18 @@ class Ended:
     stdout_bytes: int
     stderr_bytes: int
     seconds: float
-    stopped_by: str = ""
+    stopped_by: StoppedBy = ""
+
+
+def disk_is_filling(*, free_at_start: int, free_now: int) -> bool:
+    """Whether a task takes the last of a disk: a machine that was short of space before is not its fault."""
+    return free_now < min(DISK_RESERVE_BYTES, free_at_start // 2)
+
+
+async def clear_descendants() -> None:
+    """`descendants.end_all`, in a thread only where there is something to end. Stuck."""
+    if descendants.has_children():
+        await asyncio.to_thread(descendants.end_all)
 
 
 async def supervise(
@@ -54,108 +69,152 @@ async def supervise(
     cwd: str,
     environment: Mapping[str, str],
     limits: Limits,
-    cancel: asyncio.Event,
+    cancel: asyncio.Future[None],
     on_output: OnOutput | None = None,
 ) -> Ended:
-    """Run argv to its end. OSError when it cannot be started."""
+    """Run argv to its end. OSError or ValueError when it cannot be started, Stuck when it cannot be ended."""
     begun = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        umask=0o077,
-    )
-    child = _Child(process, limits, on_output)
-    stopped_by = await child.wait(cancel)
-    exit_code = await process.wait()
+    process = _start(argv, cwd, environment)
+    child = _Child(process, limits, on_output, scratch=environment["TMPDIR"])
+    try:
+        stopped_by = await child.until_over(cancel)
+        await child.end(gently=stopped_by in ("Cancelled", "TimedOut"))
+    finally:
+        child.close()
     return Ended(
-        exit_code=exit_code,
+        exit_code=process.wait(),
         stdout=bytes(child.kept["stdout"]),
         stderr=bytes(child.kept["stderr"]),
         stdout_bytes=child.seen["stdout"],
         stderr_bytes=child.seen["stderr"],
         seconds=time.monotonic() - begun,
-        stopped_by=stopped_by,
+        stopped_by=stopped_by or ("OutputLimit" if child.is_over else ""),
+    )
+
+
+def _start(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        umask=0o077,
+        bufsize=0,
     )
 
 
 class _Child:
-    """The process, its two readers, and the watch over its limits."""
+    """The process, its two pipes, and the watch over its limits."""
 
-    def __init__(self, process: asyncio.subprocess.Process, limits: Limits, on_output: OnOutput | None) -> None:
-        self._process, self._limits, self._on_output = process, limits, on_output
-        self._over = asyncio.Event()
+    def __init__(
+        self, process: subprocess.Popen[bytes], limits: Limits, on_output: OnOutput | None, *, scratch: str
+    ) -> None:
+        self._process, self._limits, self._on_output, self._scratch = process, limits, on_output, scratch
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[StoppedBy] = self._loop.create_future()
+        self._exited: asyncio.Future[None] = self._loop.create_future()
+        self._free_at_start = _free_bytes(scratch)
+        self._descriptor = os.pidfd_open(process.pid)
+        self._pipes: dict[StreamName, IO[bytes]] = {}
+        if process.stdout is not None and process.stderr is not None:
+            self._pipes = {"stdout": process.stdout, "stderr": process.stderr}
+        for pipe in self._pipes.values():
+            os.set_blocking(pipe.fileno(), False)
+        self.is_over = False
         self.kept: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self.seen: dict[StreamName, int] = {"stdout": 0, "stderr": 0}
 
-    async def wait(self, cancel: asyncio.Event) -> str:
-        """Wait for the end or bring it about; the limit that did, or ''."""
-        readers = [asyncio.create_task(self._read("stdout")), asyncio.create_task(self._read("stderr"))]
-        ending = asyncio.create_task(_exited(self._process.pid))
-        watches = {
-            asyncio.create_task(cancel.wait()): "Cancelled",
-            asyncio.create_task(self._over.wait()): "OutputLimit",
-            asyncio.create_task(asyncio.sleep(self._limits.timeout_seconds)): "TimedOut",
-        }
-        if self._limits.memory_bytes:
-            watches[asyncio.create_task(self._watch_memory())] = "MemoryLimit"
+    async def until_over(self, cancel: asyncio.Future[None]) -> StoppedBy:
+        """Wait until it ends or breaks a limit; which limit, or ''."""
+        self._loop.add_reader(self._descriptor, self._on_exit)
+        for name, pipe in self._pipes.items():
+            self._loop.add_reader(pipe, self._read, name)
+
+        def on_cancel(_: asyncio.Future[None]) -> None:
+            self._settle("Cancelled")
+
+        cancel.add_done_callback(on_cancel)
+        timer = self._loop.call_later(self._limits.timeout_seconds, self._settle, "TimedOut")
+        self._polling = self._loop.call_later(POLL_SECONDS, self._poll)
         try:
-            done, _ = await asyncio.wait({ending, *watches}, return_when=asyncio.FIRST_COMPLETED)
-            stopped_by = "" if ending in done else next(name for task, name in watches.items() if task in done)
-            if stopped_by in ("Cancelled", "TimedOut"):
-                await self._ask_to_end(ending)
-            await self._end()
-            await ending
-            await asyncio.gather(*readers)  # all who held the pipes are dead, so both end now
-            return stopped_by
+            return await self._over
         finally:
-            for task in [*watches, *readers, ending]:
-                task.cancel()
-            await self._end()
+            timer.cancel()
+            self._polling.cancel()
+            cancel.remove_done_callback(on_cancel)
 
-    async def _ask_to_end(self, ending: asyncio.Task[None]) -> None:
+    async def end(self, *, gently: bool) -> None:
+        """Bring it to its end with all below it, and read what is left in the pipes."""
+        if gently and not self._exited.done():
+            self._signal(signal.SIGTERM)
+            await asyncio.wait({self._exited}, timeout=TERM_GRACE_SECONDS)
+        if not self._exited.done():
+            self._signal(signal.SIGKILL)
+            await asyncio.wait({self._exited}, timeout=descendants.STUCK_SECONDS)
+            if not self._exited.done():
+                raise descendants.Stuck(f"process {self._process.pid} does not end after SIGKILL")
+        self._process.wait()
+        await clear_descendants()
+        for name in self._pipes:
+            while not self.is_over and self._read(name):
+                continue
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        for pipe in self._pipes.values():
+            self._loop.remove_reader(pipe)
+            pipe.close()
+
+    def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        await asyncio.wait({ending}, timeout=TERM_GRACE_SECONDS)
+            os.killpg(self._process.pid, number)
 
-    async def _end(self) -> None:
-        await asyncio.to_thread(descendants.end_all, awaited=(self._process.pid,))
+    def _settle(self, why: StoppedBy) -> None:
+        if not self._over.done():
+            self._over.set_result(why)
 
-    async def _watch_memory(self) -> None:
-        while True:  # the kernel tells nobody when a process grows: look again and again
-            if descendants.resident_bytes() > self._limits.memory_bytes:
-                return
-            await asyncio.sleep(MEMORY_POLL_SECONDS)
+    def _on_exit(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        self._exited.set_result(None)
+        self._settle("")
 
-    async def _read(self, name: StreamName) -> None:
-        stream = self._process.stdout if name == "stdout" else self._process.stderr
-        if stream is None:
-            raise ValueError(f"the process was started without a pipe for {name}")
-        while data := await stream.read(CHUNK_BYTES):
-            offset, room = self.seen[name], self._limits.output_bytes - len(self.kept[name])
-            self.seen[name] += len(data)
-            kept = data[:room]
-            self.kept[name] += kept
-            if kept and self._on_output is not None:
-                await self._on_output(name, offset, kept)
-            if len(data) > room:
-                self._over.set()
+    def _poll(self) -> None:
+        if self._limits.memory_bytes and descendants.resident_bytes() > self._limits.memory_bytes:
+            self._settle("MemoryLimit")
+        if disk_is_filling(free_at_start=self._free_at_start, free_now=_free_bytes(self._scratch)):
+            self._settle("DiskLimit")
+        self._polling = self._loop.call_later(POLL_SECONDS, self._poll)
+
+    def _read(self, name: StreamName) -> bool:
+        """Take one piece; False when there is none now."""
+        try:
+            data = os.read(self._pipes[name].fileno(), CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._pipes[name])
+            return False
+        offset, room = self.seen[name], self._limits.output_bytes - len(self.kept[name])
+        self.seen[name] += len(data)
+        fitting = data[:room]
+        self.kept[name] += fitting
+        if fitting and self._on_output is not None:
+            self._on_output(name, offset, fitting)
+        if len(data) > room:
+            self.is_over = True
+            self._loop.remove_reader(self._pipes[name])
+            self._settle("OutputLimit")
+        return True
 
 
-async def _exited(pid: int) -> None:
-    """Wait for the process alone: Process.wait also waits for the pipes, which its children may hold for ever."""
+def _free_bytes(folder: str) -> int:
     try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+        status = os.statvfs(folder)
+    except FileNotFoundError:  # the tool removed its own folder, so nothing in it fills the disk
+        return DISK_RESERVE_BYTES
+    return status.f_bavail * status.f_frsize

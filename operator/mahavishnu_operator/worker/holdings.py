@@ -1,0 +1,173 @@
+"""What this worker holds: each lease from its grant to the receipt for its result.
+
+One table that all loops of the agent share. What must stay true: a result stays here until there is a receipt for
+it; a task is started only under a lease that can still be good by this machine's clock; one that was lost is told
+to stop and its answer is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mahavishnu_operator.api.wire import INLINE_PAYLOAD_BYTES, STREAM_TAIL_BYTES, Grant, Hold, NoopTask, TaskResult
+
+from .messages import Done
+from .outputs import OutputBuffer
+from .slot import Work
+
+MAX_WAITING_OUTPUT_BYTES = 16 * 1024 * 1024  # of one task, while the dispatcher is away
+MAX_MESSAGE = 4096
+
+
+@dataclass(eq=False)
+class Held:
+    """A lease and where its task stands here. Times are of the monotonic clock."""
+
+    grant: Grant
+    good_until: float  # counted from before the request that got or renewed it, so never too late
+    taken_at: float
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    started_at: float | None = None
+    result: TaskResult | None = None
+    blobs: tuple[bytes, ...] = ()
+    payload: bytes = b""  # too large to travel inside the result
+    dropped: bool = False  # lost or handed back: its answer is not wanted any more
+    output: OutputBuffer = field(default_factory=lambda: OutputBuffer(limit_bytes=MAX_WAITING_OUTPUT_BYTES))
+
+    @property
+    def hold(self) -> Hold:
+        """The lease as the wire names it."""
+        return Hold(self.grant.task, self.grant.attempt)
+
+    @property
+    def is_waiting(self) -> bool:
+        """For a slot: not started, and still wanted."""
+        return self.started_at is None and not self.dropped
+
+
+class Pulse:
+    """Wakes all who wait for the next change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        """Wake those who wait now."""
+        self._event.set()
+        self._event.clear()
+
+    async def next(self) -> None:
+        """Wait for the next beat."""
+        await self._event.wait()
+
+
+class Holdings:
+    """The table. `changed` beats when something came, ended, went or was renewed."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hold, Held] = {}
+        self._waiting: asyncio.Queue[Held] = asyncio.Queue()
+        self.changed = Pulse()
+        self.finished = asyncio.Event()  # there may be a result to deliver
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """All leases."""
+        return tuple(self._held)
+
+    @property
+    def all(self) -> list[Held]:
+        """All leases with their state, oldest first."""
+        return list(self._held.values())
+
+    @property
+    def unstarted(self) -> list[Held]:
+        """Those that wait for a slot."""
+        return [held for held in self._held.values() if held.is_waiting]
+
+    def longest_running(self, now: float) -> float:
+        """Seconds since the oldest running task was started; 0 when none runs."""
+        running = [
+            now - held.started_at for held in self._held.values() if held.started_at is not None and held.result is None
+        ]
+        return max(running, default=0.0)
+
+    def take(self, grant: Grant, *, asked_at: float) -> None:
+        """Hold a new lease. A no-op is done at once; the rest waits for a slot."""
+        held = Held(grant, good_until=asked_at + grant.lease_seconds, taken_at=time.monotonic())
+        if held.hold in self._held:  # granted twice to us: it is here already
+            return
+        self._held[held.hold] = held
+        if isinstance(grant.spec, NoopTask):
+            held.started_at = held.taken_at
+            self.finish(held, Work(Done("succeeded", "Completed")))
+        else:
+            self._waiting.put_nowait(held)
+
+    async def next_to_start(self) -> Held:
+        """The next task for a free slot, marked as started. Waits while its lease may be over: a renewal tells."""
+        while True:
+            held = await self._waiting.get()
+            while held.is_waiting and time.monotonic() >= held.good_until:
+                await self.changed.next()
+            if held.is_waiting:
+                held.started_at = time.monotonic()
+                return held
+
+    def renewed(self, holds: Iterable[Hold], *, asked_at: float) -> None:
+        """These leases are good for their time from `asked_at`."""
+        for hold in holds:
+            if (held := self._held.get(hold)) is not None:
+                held.good_until = asked_at + held.grant.lease_seconds
+        self.changed.beat()
+
+    def cancel(self, hold: Hold) -> None:
+        """Stop it, or answer at once for one that was not started."""
+        if (held := self._held.get(hold)) is None:
+            return
+        held.cancel.set()
+        if held.is_waiting:
+            held.started_at = time.monotonic()
+            self.finish(held, Work(Done("cancelled", "Cancelled", "cancelled before it was started")))
+
+    def drop(self, hold: Hold) -> None:
+        """Stop it and forget it: it is not ours any more, or there is a receipt for it."""
+        if (held := self._held.pop(hold, None)) is not None:
+            held.dropped = True
+            held.cancel.set()
+            held.output.end()
+            self.changed.beat()
+
+    def finish(self, held: Held, work: Work) -> None:
+        """Keep a result until it is delivered."""
+        if not held.dropped:
+            held.blobs = work.blobs
+            held.payload, held.result = result_of(held.grant, work.done)
+            self.finished.set()
+        self.changed.beat()
+
+
+def result_of(grant: Grant, done: Done) -> tuple[bytes, TaskResult]:
+    """The result as it travels, and the payload that has to go before it as a blob (or b'')."""
+    payload = done.payload.encode()
+    inline = len(payload) <= INLINE_PAYLOAD_BYTES
+    return b"" if inline else payload, TaskResult(
+        task=grant.task,
+        attempt=grant.attempt,
+        status=done.status,
+        reason=done.reason,
+        message=done.message[:MAX_MESSAGE],
+        exit_code=done.exit_code,
+        duration_seconds=done.duration_seconds,
+        payload=done.payload if inline else "",
+        stdout=done.stdout[-STREAM_TAIL_BYTES:],
+        stderr=done.stderr[-STREAM_TAIL_BYTES:],
+        stdout_bytes=done.stdout_bytes,
+        stderr_bytes=done.stderr_bytes,
+    )

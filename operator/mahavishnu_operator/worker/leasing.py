@@ -1,0 +1,265 @@
+"""The loops of an agent: lease tasks, have them run, renew, deliver what they answered.
+
+They share one table of what is held (holdings.py). What must stay true: a finished result stays until the dispatcher
+gave a receipt for it, across any number of its restarts; a task that was lost or cancelled is stopped; on SIGTERM the
+worker finishes within its grace or hands its leases back, after their processes have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from mahavishnu_operator.api.wire import (
+    Empty,
+    Hold,
+    LeaseRequest,
+    LeaseResponse,
+    NoopTask,
+    PlanTask,
+    ReleaseRequest,
+    RenewRequest,
+    RenewResponse,
+    ScanTask,
+)
+from mahavishnu_operator.support.errors import MahavishnuError
+
+from .client import ANSWER_SECONDS, CallFailed, DispatcherClient, Refused
+from .config import WorkerConfig
+from .delivery import Delivery
+from .holdings import Held, Holdings
+from .messages import Done, Output, Start
+from .pacing import Pace, decide_lease, has_waited_too_long
+from .slot import Runners, Slot, Work
+
+log = structlog.get_logger(__name__)
+
+KNOWN_NEWS_PAUSE_SECONDS = 0.5  # a renew that only repeats what is being done already
+HAND_BACK_LOOK_SECONDS = 0.5
+GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and leaving
+
+
+class Agent:
+    """One worker. `scratch` is a folder of its own."""
+
+    def __init__(self, config: WorkerConfig, *, scratch: Path) -> None:
+        self._config, self._scratch = config, scratch
+        self._holdings = Holdings()
+        self._client = DispatcherClient(config, incarnation=uuid.uuid4().hex, holds=lambda: self._holdings.holds)
+        self._delivery = Delivery(self._client, self._holdings)
+        self._pace = Pace()
+        self._draining = asyncio.Event()  # take no more
+        self._hurry = asyncio.Event()  # the grace is over
+        self._asked_to_stop = 0
+        self._count = 0
+
+    async def run(self) -> int:
+        """Work until drained, told to stop, or refused; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            if await self._unless_draining(self._client.register()):
+                log.info("registered", pool=self._config.pool, worker=self._config.worker, slots=self._config.slots)
+                await self._work()
+        except Refused as error:
+            log.error("the dispatcher refused this worker", error=str(error))
+            return error.exit_code
+        except CallFailed as error:
+            log.error("the dispatcher refused a call of this worker", error=str(error))
+            return 1
+        finally:
+            await self._client.close()
+        return 0
+
+    def _stop(self) -> None:
+        """The first signal starts the grace, the second ends it."""
+        self._asked_to_stop += 1
+        self._draining.set()
+        delay = self._config.grace_seconds if self._asked_to_stop == 1 else 0.0
+        asyncio.get_running_loop().call_later(delay, self._hurry.set)
+
+    async def _unless_draining(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Do `work`, but no longer than until a drain begins; whether it was done."""
+        draining, working = asyncio.create_task(self._draining.wait()), asyncio.create_task(work)
+        try:
+            await asyncio.wait({draining, working}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            return working.done()
+        finally:
+            draining.cancel()
+            working.cancel()
+
+    async def _work(self) -> None:
+        runners = Runners()
+        slots = [Slot(number, runners) for number in range(self._config.slots)]
+        try:
+            with _first_failure():
+                async with asyncio.TaskGroup() as group:
+                    talking = [
+                        group.create_task(self._renew()),
+                        group.create_task(self._delivery.deliver()),
+                        group.create_task(self._delivery.send_output()),
+                        group.create_task(self._hand_back_what_waits()),
+                    ]
+                    serving = [group.create_task(self._serve(slot)) for slot in slots]
+                    await self._unless_draining(self._lease())
+                    await self._finish(serving)
+                    for task in talking:
+                        task.cancel()
+        finally:
+            for slot in slots:
+                await slot.close()
+
+    async def _finish(self, serving: list[asyncio.Task[None]]) -> None:
+        """Let what runs end within the grace, hand back the rest, and leave."""
+        self._draining.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self._hand_back(self._holdings.unstarted, "the worker leaves and has not started it")
+        hurry = asyncio.create_task(self._hurry.wait())
+        ended = asyncio.create_task(self._nothing_held())
+        await asyncio.wait({hurry, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (hurry, ended, *serving):
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)  # their processes have ended when this returns
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                unfinished = [held for held in self._holdings.all if held.result is None]
+                await self._hand_back(unfinished, "the worker was stopped and its grace is over")
+                await self._nothing_held()
+                with suppress(CallFailed):
+                    await self._client.tell("/v1/leave", Empty())
+            log.info("left", pool=self._config.pool, worker=self._config.worker)
+        except TimeoutError:
+            log.error(
+                "stopped without a word from the dispatcher; what was held will be done again",
+                tasks=[hold.task for hold in self._holdings.holds],
+            )
+
+    async def _nothing_held(self) -> None:
+        while self._holdings.holds:
+            await self._holdings.changed.next()
+
+    async def _hand_back(self, some: list[Held], why: str) -> None:
+        if not some:
+            return
+        holds = tuple(held.hold for held in some)
+        for hold in holds:
+            self._holdings.drop(hold)
+        with suppress(CallFailed):
+            await self._client.tell("/v1/release", ReleaseRequest(holds, why))
+
+    async def _hand_back_what_waits(self) -> None:
+        """Tasks that were fetched ahead and turn out to wait for a long one: another worker may be idle."""
+        while True:
+            await asyncio.sleep(HAND_BACK_LOOK_SECONDS)
+            now = time.monotonic()
+            waiting = [
+                held
+                for held in self._holdings.unstarted
+                if now < held.good_until and has_waited_too_long(now - held.taken_at)
+            ]
+            await self._hand_back(waiting, "it waited in this worker for a longer task")
+
+    async def _lease(self) -> None:
+        while True:
+            asked_at = time.monotonic()
+            wanted = decide_lease(
+                slots=self._config.slots,
+                held=len(self._holdings),
+                pace=self._pace,
+                longest_running_seconds=self._holdings.longest_running(asked_at),
+                max_batch=self._client.pace.max_batch,
+            )
+            if wanted == 0:
+                await self._holdings.changed.next()
+                continue
+            wait = self._client.pace.lease_seconds / 3  # a grant that is good from `asked_at` on is good when it comes
+            request = LeaseRequest(max=wanted, wait_seconds=wait)
+            answer = await self._client.call("/v1/lease", request, LeaseResponse, seconds=wait + ANSWER_SECONDS)
+            if len(answer.grants) < wanted:
+                self._pace = Pace()  # the queue ran dry: what comes next may be of another kind
+            for grant in answer.grants:
+                self._holdings.take(grant, asked_at=asked_at)
+                if isinstance(grant.spec, NoopTask):
+                    self._pace = self._pace.after(0.0)
+            if answer.drain:
+                return
+
+    async def _serve(self, slot: Slot) -> None:
+        await slot.warm()
+        try:
+            while True:
+                held = await self._holdings.next_to_start()
+                begun = time.monotonic()
+                self._holdings.finish(held, await self._execute(slot, held))
+                if not isinstance(held.grant.spec, PlanTask):  # says nothing about the tasks that it makes
+                    self._pace = self._pace.after(time.monotonic() - begun)
+        finally:
+            await slot.close()
+
+    async def _execute(self, slot: Slot, held: Held) -> Work:
+        grant, files = held.grant, b""
+        if isinstance(grant.spec, NoopTask):
+            return Work(Done("succeeded", "Completed"))
+        if isinstance(grant.spec, ScanTask):
+            try:
+                files = await self._client.get_blob(grant.spec.files_sha256)
+            except CallFailed as error:
+                return Work(Done("failed", "InputMissing", f"the list of files could not be fetched: {error}"))
+        self._count += 1
+        start = Start(grant.spec, grant.timeout_seconds, str(self._scratch / str(self._count)), files)
+
+        def keep(piece: Output) -> None:
+            held.output.add(piece.stream, piece.offset, piece.data)
+
+        return await slot.run(start, cancel=held.cancel, on_output=keep)
+
+    async def _renew(self) -> None:
+        known: set[Hold] = set()
+        while True:
+            pace, holds, asked_at = self._client.pace, self._holdings.holds, time.monotonic()
+            request = RenewRequest(holds, pace.renew_seconds)
+            seconds = pace.renew_seconds + pace.lease_seconds / 3  # no answer by then: there is time for one more try
+            answer = await self._client.call("/v1/renew", request, RenewResponse, seconds=seconds)
+            for hold in answer.lost:
+                self._holdings.drop(hold)
+            for hold in answer.cancel:
+                self._holdings.cancel(hold)
+            self._holdings.renewed(holds, asked_at=asked_at)
+            nothing_new = {*answer.cancel, *answer.lost} <= known and answer.drain <= self._draining.is_set()
+            known = {*answer.cancel, *answer.lost}
+            if answer.drain:
+                self._draining.set()
+            if nothing_new and (known or answer.drain):
+                await asyncio.sleep(KNOWN_NEWS_PAUSE_SECONDS)
+
+
+@contextmanager
+def _first_failure() -> Iterator[None]:
+    """An error of ours out of the group of tasks that it ended; any other is a defect and stays as it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours = [error for error in _leaves(group) if isinstance(error, MahavishnuError)]
+        if not ours:
+            raise
+        raise ours[0] from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
