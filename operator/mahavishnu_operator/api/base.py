@@ -56,3 +56,7 @@ UNFILLED = "x-unfilled"  # the default is acted on, not written into the object:
 def keyed_by(*keys: str) -> dict[str, Any]:
     """A list whose items are told apart by these members: no key twice, and each item has its own owners."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+# What a user may write of one object. A CRD cannot say it: embedded mode refuses more, an operator does not accept it.
+MAX_OBJECT_BYTES = 256 * 1024

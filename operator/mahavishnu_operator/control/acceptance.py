@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
+from mahavishnu_operator.api.base import MAX_OBJECT_BYTES
 from mahavishnu_operator.api.implemented import unsupported_fields
 from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.api.scanjob import ScanJobSpec, Task
@@ -68,6 +70,9 @@ def parse_pool(spec: dict[str, Any], policy: Policy) -> tuple[WorkerPoolSpec | N
 
 def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None, Refusal | None]:
     """The spec of a ScanJob and the reason to refuse it for itself, whatever its pool says."""
+    size = len(msgspec.json.encode(spec))
+    if size > MAX_OBJECT_BYTES:
+        return None, Refusal(Reason.INVALID, f"spec is {size} bytes of JSON; at most {MAX_OBJECT_BYTES}: split the job")
     unsupported = unsupported_fields("ScanJob", spec)
     if unsupported:
         return None, _not_implemented(unsupported)

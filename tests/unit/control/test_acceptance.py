@@ -35,6 +35,12 @@ def test_pools(spec: dict[str, Any], reason: Reason | None, words: str) -> None:
     assert refusal is None or words in refusal.message
 
 
+def test_a_spec_that_is_too_large_for_status_and_store_is_refused() -> None:
+    _, refusal = parse_job(tasks(*[["echo", "x" * 1000]] * 300), POLICY)
+    assert refusal is not None
+    assert "at most 262144" in refusal.message
+
+
 def test_local_workers_can_be_switched_off() -> None:
     _, refusal = parse_pool(POOL, Policy())
     assert refusal is not None

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mahavishnu_operator.api.base import MAX_OBJECT_BYTES
 from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.resources import managed_fields, ownership
 from mahavishnu_operator.resources.ownership import Manager, Operation
@@ -29,7 +30,6 @@ from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 from . import tables
 from .metadata import generated_name, is_namespace, timestamp, user_metadata, with_server_fields
 
-MAX_OBJECT_BYTES = 256 * 1024  # what users write of one object
 MAX_STORED_BYTES = 1024 * 1024  # with status and ownership; etcd's own limit is 1.5 MiB
 
 
