@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mahavishnu_operator.control.events import Recorder, job_happenings, pool_happenings
+from mahavishnu_operator.resources.protocol import Unreachable
+
+
+def status(phase: str = "Running", **conditions: str) -> dict[str, Any]:
+    entries = [{"type": t, "status": s, "reason": f"{t}Reason", "message": "words"} for t, s in conditions.items()]
+    return {"phase": phase, "conditions": entries}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reasons"),
+    [
+        (status(), status(Accepted="True"), ["Accepted"]),
+        (status(), status(Accepted="False"), ["Refused"]),
+        (status(Accepted="True"), status(Accepted="True"), []),
+        (status(Planned="False"), status(Planned="True"), ["Planned"]),
+        (status(), status(Planned="False"), []),
+        (status(), status(Suspended="True"), ["Suspended"]),
+        (status(Suspended="True"), status(Suspended="False"), ["Resumed"]),
+        (status(), status("Succeeded", Complete="True", Failed="False"), ["Completed"]),
+        (status(), status("Failed", Complete="False", Failed="True"), ["Failed"]),
+        (status(), status("Cancelled", Complete="False", Failed="True"), ["Cancelled"]),
+    ],
+)
+def test_what_happened_to_a_job(old: dict[str, Any], new: dict[str, Any], reasons: list[str]) -> None:
+    assert [happening.reason.value for happening in job_happenings(old, new)] == reasons
+
+
+def test_only_what_went_wrong_is_a_warning() -> None:
+    (failed,) = job_happenings(status(), status("Failed", Failed="True"))
+    (cancelled,) = job_happenings(status(), status("Cancelled", Failed="True"))
+    assert (failed.warning, cancelled.warning) == (True, False)
+    assert failed.message == "FailedReason: words"
+
+
+def test_a_scale_is_told_once() -> None:
+    scaled = {"lastScale": {"time": "t", "from": 0, "to": 2, "reason": "ScalingUp"}}
+    assert [h.message for h in pool_happenings({}, scaled)] == ["0 to 2 workers: ScalingUp"]
+    assert pool_happenings(scaled, scaled) == []
+
+
+class Events:
+    """Where events go; the first one is not taken."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+        self.broken = broken
+
+    async def record_event(self, obj: dict[str, Any], *, reason: str, message: str, type_: str = "Normal") -> None:
+        if self.broken:
+            raise Unreachable("the API server does not answer")
+        self.seen.append((reason, message, type_))
+
+
+OBJ = {"metadata": {"uid": "u", "name": "n"}}
+
+
+async def test_the_same_event_is_written_once() -> None:
+    events = Events()
+    recorder = Recorder(events)  # type: ignore[arg-type]
+    happened = job_happenings(status(), status(Accepted="False"))
+    await recorder.record(OBJ, happened)
+    await recorder.record(OBJ, happened)
+    assert events.seen == [("Refused", "AcceptedReason: words", "Warning")]
+
+
+async def test_an_event_that_cannot_be_written_holds_nothing_up() -> None:
+    await Recorder(Events(broken=True)).record(OBJ, job_happenings(status(), status(Accepted="True")))  # type: ignore[arg-type]
