@@ -62,6 +62,11 @@ class ServerProcess:
             raise ClusterError(f"{self.program.name} is not running")
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with the last time, minus the signal's number when one killed it; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Start it without waiting for anything. Raises ClusterError when it runs already."""
         if self.running:

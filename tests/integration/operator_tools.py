@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,19 @@ class OperatorProcess:
             body: bytes = answer.read()
         return body
 
+    async def until_unhealthy(self, words: str) -> None:
+        """Return once it says on /healthz that it cannot work, in these words."""
+        said: list[str | None] = []
+
+        def says() -> bool:
+            said.append(self._not_ready())
+            return words in (said[-1] or "")
+
+        try:
+            await poll(says)
+        except TimeoutError:
+            raise AssertionError(f"it never said {words!r}, but {said[-1]!r}\n{self.process.log_tail()}") from None
+
     def _not_ready(self) -> str | None:
         try:
             self.get("/healthz")
@@ -127,6 +140,9 @@ class Site:
         fields = {"poolRef": {"name": POOL}, "source": {"path": str(path)}, "scan": {"tools": list(tools)}}
         return await self._create(SCAN_JOB, name, fields | spec)
 
+    async def job(self, name: str) -> Obj:
+        return await self.resources.get(SCAN_JOB, self.key(name))
+
     async def _create(self, kind: Kind, name: str, spec: dict[str, Any]) -> Obj:
         metadata = {"name": name, "namespace": self.namespace}
         obj = {"apiVersion": "mahavishnu.dev/v1alpha1", "kind": kind.kind, "metadata": metadata, "spec": spec}
@@ -140,7 +156,7 @@ class Site:
                 if what(obj.get("status") or {}):
                     return obj
                 since = obj["metadata"]["resourceVersion"]
-                async with self._watch(kind, since) as events:
+                async with self.watch(kind, since) as events:
                     async for event in events:
                         if event.object["metadata"].get("name") == name:
                             assert event.type is not EventType.DELETED, f"{name} was deleted: {obj.get('status')}"
@@ -168,13 +184,13 @@ class Site:
     async def until_gone(self, kind: Kind, obj: Obj) -> None:
         """Return once that very object is deleted."""
         since = obj["metadata"]["resourceVersion"]
-        async with asyncio.timeout(DEADLINE), self._watch(kind, since) as events:
+        async with asyncio.timeout(DEADLINE), self.watch(kind, since) as events:
             async for event in events:
                 if event.type is EventType.DELETED and event.object["metadata"]["uid"] == obj["metadata"]["uid"]:
                     return
         raise AssertionError(f"the watch ended before {Key.of(obj)} was deleted")
 
-    def _watch(self, kind: Kind, since: str) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent]]:
+    def watch(self, kind: Kind, since: str) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent]]:
         """A watch that is closed when the block is left, whatever is still to come."""
         stream = self.resources.watch(kind, namespace=self.namespace, since=since)
         assert isinstance(stream, AsyncGenerator)
@@ -184,13 +200,24 @@ class Site:
         """The resourceVersion of each write to an object since it was made, up to the one that `until` is true of."""
         seen: list[str] = []
         since = obj["metadata"]["resourceVersion"]
-        async with asyncio.timeout(DEADLINE), self._watch(kind, since) as events:
+        async with asyncio.timeout(DEADLINE), self.watch(kind, since) as events:
             async for event in events:
                 if event.object["metadata"].get("name") == obj["metadata"]["name"]:
                     seen.append(event.object["metadata"]["resourceVersion"])
                     if until(event.object.get("status") or {}):
                         return seen
         raise AssertionError("the watch ended")
+
+    async def written_within(self, seconds: float, kind: Kind) -> list[str]:
+        """The names of the objects that are written to from now on, in that time."""
+        since = (await self.resources.list(kind, namespace=self.namespace)).resource_version
+        seen: list[str] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self.watch(kind, since) as events:
+                async for event in events:
+                    if event.type is not EventType.BOOKMARK:
+                        seen.append(event.object["metadata"]["name"])
+        return seen
 
     async def events(self, obj: Obj) -> list[tuple[str, str]]:
         """Type and reason of the Events on an object, oldest first."""

@@ -1,0 +1,48 @@
+"""What the operator refuses: on its command line, and of what others may ask of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.client import Cluster
+
+from .cli_tools import run
+from .operator_tools import OperatorProcess, Site, account, condition, message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--enable-local-process"], "--enable-local-process needs --path-root"),
+        (["--path-root", "."], "--path-root does nothing without --enable-local-process"),
+        (["--enable-local-process", "--path-root", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
+        (["--namespace", "a*"], "'a*' is no name of a namespace"),
+        (["--kubeconfig", "/nowhere/config"], "there is no kubeconfig: /nowhere/config"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_words_and_with_2(arguments: list[str], words: str) -> None:
+    done = run("operator", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dispatcher_in_clear_on_a_network_is_refused(deployed: Cluster, tmp_path: Path) -> None:
+    kubeconfig = ("--kubeconfig", account(deployed).kubeconfig)
+    done = run("operator", *kubeconfig, "--data", tmp_path, "--dispatch-host", "0.0.0.0")
+    assert (done.returncode, "worker tokens would travel in clear" in done.stderr) == (2, True)
+
+
+async def test_local_workers_are_refused_unless_they_were_enabled(
+    deployed: Cluster, site: Site, tmp_path: Path
+) -> None:
+    with OperatorProcess(account(deployed), tmp_path, root=None):
+        await site.pool()
+        await site.commands("job", ["true"])
+        status = await site.ended("job")
+        assert condition(status, "Accepted") == ("False", "BackendDisabled")
+        assert "--enable-local-process --path-root DIR" in message(status, "Accepted")
+        assert ("Warning", "Refused") in await site.events(await site.job("job"))
