@@ -7,20 +7,19 @@ nothing listens but the dispatcher, which wants a token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
-from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.resources.embedded import EmbeddedResources
 from mahavishnu_operator.resources.protocol import Key, Obj
 from mahavishnu_operator.store.protocol import Store
 
 from .aggregation import StoredReport
 from .engine import Engine, EngineOptions
+from .waiting import ShowProgress
 
 HOST = "127.0.0.1"
 
@@ -83,7 +82,7 @@ class EmbeddedEngine:
         """Wait until something that everything depends on has failed, and raise that."""
         await self._engine.failed()
 
-    async def wait_terminal(self, key: Key, on_progress: Callable[[JobProgress], None] | None = None) -> Obj:
+    async def wait_terminal(self, key: Key, on_progress: ShowProgress | None = None) -> Obj:
         """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
         return await self._engine.wait_terminal(key, on_progress)
 

@@ -22,12 +22,10 @@ from typing import Any, Self
 
 import structlog
 
-from mahavishnu_operator.api.reasons import JobPhase
 from mahavishnu_operator.backends.local_process import LocalProcessBackend
 from mahavishnu_operator.backends.protocol import Backend
 from mahavishnu_operator.dispatch.core import Pace
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
-from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.dispatch.server import DispatchServer
 from mahavishnu_operator.resources.protocol import (
     SCAN_JOB,
@@ -53,6 +51,7 @@ from .objects import Objects
 from .pool_reconciler import PoolReconciler
 from .runtime import KeyedQueue, backoff_seconds
 from .status import StatusWriter
+from .waiting import News, ShowProgress, wait_terminal
 
 log = structlog.get_logger(__name__)
 
@@ -89,8 +88,7 @@ class Engine:
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
-        self._watchers: dict[Key, set[asyncio.Event]] = {}
-        self._pool_versions: dict[Key, tuple[str, int]] = {}
+        self._news = News()
         self._listing_problem = ""
         self.synced = asyncio.Event()
         self.answering_since: float | None = None
@@ -293,7 +291,7 @@ class Engine:
 
     def _job_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
         self.enqueue(SCAN_JOB, key)
-        self._notify(key)
+        self._news.tell(key)
 
     def _tasks_changed(self, uid: str) -> None:
         key = self.jobs.key_of(uid)
@@ -304,7 +302,7 @@ class Engine:
             self._job_queue.add(key)
         else:
             self._job_queue.add_after(key, PROGRESS_SECONDS)
-        self._notify(key)
+        self._news.tell(key)
 
     def _load_changed(self, pool: str) -> None:
         namespace, _, name = pool.partition("/")
@@ -314,33 +312,16 @@ class Engine:
         await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
         self._pool_queue.add(pool)
 
-    # --- for those who wait -------------------------------------------------------------------------
-
-    def _notify(self, key: Key) -> None:
-        for event in self._watchers.get(key, ()):
-            event.set()
-
-    async def wait_terminal(self, key: Key, on_progress: Callable[[JobProgress], None] | None = None) -> Obj:
+    async def wait_terminal(self, key: Key, on_progress: ShowProgress | None = None) -> Obj:
         """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
-        news = asyncio.Event()
-        self._watchers.setdefault(key, set()).add(news)
-        try:
-            obj = await self.resources.get(SCAN_JOB, key)
-            uid, shown = obj["metadata"]["uid"], None
-            while not JobPhase((obj.get("status") or {}).get("phase") or JobPhase.PENDING).terminal:
-                progress = self.dispatch.progress(uid)
-                if on_progress is not None and progress is not None and progress != shown:
-                    on_progress(progress)
-                    shown = progress
-                await news.wait()
-                news.clear()
-                seen = self.jobs.get(key)
-                obj = seen if seen is not None else await self.resources.get(SCAN_JOB, key)
-            return obj
-        finally:
-            self._watchers[key].discard(news)
-            if not self._watchers[key]:
-                del self._watchers[key]
+        return await wait_terminal(
+            key,
+            news=self._news,
+            resources=self.resources,
+            jobs=self.jobs,
+            dispatch=self.dispatch,
+            on_progress=on_progress,
+        )
 
 
 def _identity(obj: Obj | None) -> tuple[str, int] | None:
