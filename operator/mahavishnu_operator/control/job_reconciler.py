@@ -210,6 +210,10 @@ class JobReconciler:
         return None
 
     async def _forget(self, key: Key, memory: _Memory) -> None:
+        progress = self._dispatch.progress(memory.uid)
+        if progress is not None and progress.running and progress.state is not JobState.CANCELLED:
+            # a worker hears of a cancel at once, and of a task it has lost only when it renews
+            await self._dispatch.set_job_state(memory.uid, JobState.CANCELLED)
         await self._dispatch.forget([memory.uid])
         self._writer.forget(memory.uid)
         self._memory.pop(key, None)
