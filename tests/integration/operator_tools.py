@@ -219,9 +219,15 @@ class Site:
                         seen.append(event.object["metadata"]["name"])
         return seen
 
-    async def events(self, obj: Obj) -> list[tuple[str, str]]:
-        """Type and reason of the Events on an object, oldest first."""
-        return [(event["type"], event["reason"]) for event in await self.resources.events(obj)]
+    async def until_event(self, obj: Obj, type_: str, reason: str) -> None:
+        """Return once there is such an Event on the object: events are written after the status."""
+        seen: list[tuple[str, str]] = []
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while (type_, reason) not in seen:
+                    seen = [(event["type"], event["reason"]) for event in await self.resources.events(obj)]
+        except TimeoutError:
+            raise AssertionError(f"no event {reason} came, but {seen}") from None
 
 
 def condition(status: dict[str, Any], type_: str) -> tuple[str, str]:

@@ -94,10 +94,14 @@ async def test_printer_columns_are_never_empty(site: Site, sources: Path) -> Non
 async def test_a_job_says_what_happened_in_events(site: Site, sources: Path) -> None:
     apply_and_wait(site, sources)
     job = await site.resources.get(SCAN_JOB, site.key("first-scan"))
-    await poll(lambda: "Completed" in site.kubectl("describe", "sj", "first-scan"))
-    events = await site.events(job)
-    assert {reason for _, reason in events} == {"Accepted", "Planned", "Completed"}
-    assert {type_ for type_, _ in events} == {"Normal"}
+    await site.until_event(job, "Normal", "Completed")
+    events = await site.resources.events(job)
+    assert {(event["type"], event["reason"]) for event in events} == {
+        ("Normal", "Accepted"),
+        ("Normal", "Planned"),
+        ("Normal", "Completed"),
+    }
+    assert "all 2 tasks ran; the report is stored" in site.kubectl("describe", "sj", "first-scan")
 
 
 async def test_tasks_complete_with_counts_and_results(site: Site) -> None:
@@ -115,8 +119,7 @@ async def test_a_failed_task_fails_the_job_and_warns(site: Site) -> None:
     status = await site.ended("job")
     assert condition(status, "Failed") == ("True", "TasksFailed")
     assert counts(status) == {"total": 2, "succeeded": 1, "failed": 1}
-    await poll(lambda: "TasksFailed" in site.kubectl("describe", "sj", "job"))
-    assert ("Warning", "Failed") in await site.events(job)
+    await site.until_event(job, "Warning", "Failed")
 
 
 async def test_a_job_within_two_seconds_costs_at_most_two_status_writes(site: Site) -> None:

@@ -108,7 +108,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_task_runs_again(
     status = await site.ended("job")
     assert counts(status) == {"total": 1, "succeeded": 1, "retried": 1}
     assert began.read_text() == "began\nbegan\n"
-    assert ("Warning", "WorkerFailed") in await site.events(pool)
+    await site.until_event(pool, "Warning", "WorkerFailed")
 
 
 async def test_a_suspended_pool_has_no_workers_until_it_is_resumed(site: Site) -> None:

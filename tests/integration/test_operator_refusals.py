@@ -45,4 +45,4 @@ async def test_local_workers_are_refused_unless_they_were_enabled(
         status = await site.ended("job")
         assert condition(status, "Accepted") == ("False", "BackendDisabled")
         assert "--enable-local-process --path-root DIR" in message(status, "Accepted")
-        assert ("Warning", "Refused") in await site.events(await site.job("job"))
+        await site.until_event(await site.job("job"), "Warning", "Refused")

@@ -73,7 +73,7 @@ async def test_an_operator_for_one_namespace_needs_no_more_than_a_role(
         await site.pool()
         job = await site.commands("job", ["true"])
         assert condition(await site.ended("job"), "Complete") == ("True", "Completed")
-        assert ("Normal", "Completed") in await site.events(job)
+        await site.until_event(job, "Normal", "Completed")
         site.kubectl("scale", "wp", POOL, "--replicas=2")
         await site.ready(2)
         assert "orbidden" not in operator.process.log.read_text()
