@@ -67,6 +67,7 @@ class KopfFeed:
         except RuntimeError:
             log.debug("kopf had ended already")  # its loop is closed
         done, _ = await asyncio.wait({self._ended}, timeout=STOP_SECONDS)
+        await asyncio.to_thread(self._thread.join, 1.0 if done else 0.0)
         if not done:
             log.warning("kopf did not stop in time; it ends with the process", seconds=STOP_SECONDS)
         elif self._ended.exception() is not None and error is None:

@@ -36,6 +36,10 @@ class LastHeard:
         if path in self._at:
             self._at[path] = self._clock()
 
+    def at(self, path: str) -> float:
+        """When that path was last heard; at first, when watching began. KeyError for a path that is not watched."""
+        return self._at[path]
+
     def silent(self, *, answering_since: float | None) -> str:
         """The path that has been silent too long, in words; '' when there is none.
 
