@@ -231,13 +231,15 @@ def _planned_rules() -> Iterator[Case]:
         "taskTimeoutSeconds": {"taskTimeoutSeconds": 61},
         "queueTimeoutSeconds": {"queueTimeoutSeconds": ...},
         "maxAttempts": {"maxAttempts": 3},
+        "priority": {"priority": 5},
+        "parallelism": {"parallelism": 2},
     }
     for member in FROZEN:
         rule = f"planned-{member}"
         new = job(None, **same | changes[member])
         yield Case(f"{member} changed before the plan", new, old=_without(old, "status"), keeps=rule)
         yield Case(f"{member} changed after the plan", new, old=old, breaks=rule)
-    free = {"suspend": True, "cancel": True, "parallelism": 2, "priority": 5, "ttlSecondsAfterFinished": 0}
+    free = {"suspend": True, "cancel": True, "ttlSecondsAfterFinished": 0}
     yield Case("the rest changed after the plan", job(None, **same | free), old=old)
     yield Case("the plan failed", job(maxAttempts=3), old=_plan_failed(planned(job())))
     two = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"]}]

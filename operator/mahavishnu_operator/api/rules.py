@@ -194,6 +194,8 @@ FROZEN = (
     "taskTimeoutSeconds",
     "queueTimeoutSeconds",
     "maxAttempts",
+    "priority",
+    "parallelism",
 )
 
 
@@ -204,7 +206,7 @@ def _frozen(member: str) -> Rule:
         "",
         f"!({_PLANNED}) || (has({new}) == has({old}) && (!has({new}) || {new} == {old}))",
         f"{member} cannot change once the job is planned: make another ScanJob "
-        "(suspend, cancel, parallelism, priority and ttlSecondsAfterFinished still can)",
+        "(suspend, cancel and ttlSecondsAfterFinished still can)",
         f"spec.{member}",
     )
 
