@@ -39,7 +39,7 @@ demo: $(STAMP) ## scan this repository with local workers and show the report
 .PHONY: check
 check: $(STAMP) ## format, lint, types, layers, generated files, module length, locks
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mahavishnu_operator.api.crd --check crds

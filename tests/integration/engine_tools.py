@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mahavishnu_operator.control.embedded import EmbeddedEngine
-
 from mahavishnu_operator.control.engine import EngineOptions
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Kind, Obj
 
