@@ -89,13 +89,15 @@ class KopfFeed:
         try:
             asyncio.run(self._watch())
         except asyncio.CancelledError:
-            self._tell(None if self._stopping else MahavishnuError("kopf was cancelled", reason="WatchEnded"))
+            self._tell(None)
         except BaseException as error:  # noqa: BLE001 -- whatever ends this thread is raised in the other one
             self._tell(error)
         else:
             self._tell(None)
 
     def _tell(self, error: BaseException | None) -> None:
+        """Settle `_ended`, unless it is settled already."""
+
         def settle() -> None:
             if not self._ended.done():
                 self._ended.set_result(None) if error is None else self._ended.set_exception(error)
@@ -115,13 +117,17 @@ class KopfFeed:
             self._add_handler(registry, kind)
         _quieten_logs()
         try:
-            await kopf.operator(
+            tasks = await kopf.spawn_tasks(
                 registry=registry,
                 settings=quiet_settings(),
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
             )
+            # Not kopf.operator(): when a watch fails, it waits for the others, sometimes without end.
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._tell(next((task.exception() for task in ended if task.exception() is not None), None))
         finally:
+            await _cancel_others()  # a login may be under way
             for session in sessions:
                 await session.close()
 
@@ -138,6 +144,15 @@ class KopfFeed:
             """A session with the credentials of the connection that everything else uses."""
             sessions.append(await open_session(self._connection, self.heard))
             return kopf.AiohttpSession(server=self._connection.server, aiohttp_session=sessions[-1])
+
+
+async def _cancel_others() -> None:
+    """End kopf's tasks, which are all the others of this loop; what does not end is left to the end of the loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=STOP_SECONDS / 2)
 
 
 def watched_paths(server: str, namespaces: Sequence[str]) -> Iterator[str]:
