@@ -49,8 +49,9 @@ class OperatorProcess:
         *,
         root: Path | None,
         namespaces: Sequence[str] = (),
+        more: Sequence[str] = (),
     ) -> None:
-        """`root`: what jobs may read; None: local workers are switched off."""
+        """`root`: what jobs may read; None: local workers are switched off. `more`: further arguments."""
         self._reservation = PortReservation(2)
         dispatch, probe = self._reservation.ports
         self.url = f"http://127.0.0.1:{probe}"
@@ -60,6 +61,7 @@ class OperatorProcess:
         command += [part for name in namespaces for part in ("--namespace", name)]
         if root is not None:
             command += ["--enable-local-process", "--path-root", str(root)]
+        command += more
         program = Program("mahavishnu operator", tuple(command), self._not_ready)
         self.process = ServerProcess(program, folder / "operator.log")
 

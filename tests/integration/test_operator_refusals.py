@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,20 @@ async def test_local_workers_are_refused_unless_they_were_enabled(
         assert condition(status, "Accepted") == ("False", "BackendDisabled")
         assert "--enable-local-process --path-root DIR" in message(status, "Accepted")
         await site.until_event(await site.job("job"), "Warning", "Refused")
+
+
+async def test_beyond_loopback_health_and_metrics_are_served_and_no_results(
+    deployed: Cluster, site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "clean.py").write_text('"""Nothing."""\n')
+    open_to_all = ("--probe-host", "0.0.0.0")
+    with OperatorProcess(account(deployed), tmp_path, root=source, more=open_to_all) as operator:
+        await site.pool()
+        await site.scan("job", source, "ruff")
+        status = await site.ended("job")
+        assert operator.get("/healthz") == b"ok"
+        assert b"mahavishnu_dispatch_tasks_ended_total{" in operator.get("/metrics")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            operator.get(status["report"]["uri"])
