@@ -20,9 +20,10 @@ def noop(number: int) -> int:
 def measure(*, tasks: int, one_at_a_time: int) -> Figures:
     """Throughput with all tasks submitted at once, and latency with one in flight."""
     import dask
-    from distributed import Client, LocalCluster
 
-    dask.config.set({"distributed.worker.daemon": True, "distributed.admin.log-format": "%(message)s"})
+    dask.config.set({"logging": {"distributed": "error", "distributed.nanny": "error", "distributed.worker": "error"}})
+    from distributed import Client, LocalCluster  # reads the logging configuration when it is imported
+
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
