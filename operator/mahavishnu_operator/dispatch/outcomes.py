@@ -18,6 +18,7 @@ from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.api.wire import Receipt, TaskResult
 from mahavishnu_operator.store.records import (
     AttemptEnd,
+    JobState,
     Recorded,
     ResultRecord,
     TaskKey,
@@ -161,11 +162,11 @@ class Settler:
         for (end, _), answer in zip(ends, answers, strict=True):
             if answer is Recorded.RECORDED:
                 self._apply(end)
-            elif core.ledger.task(end.task.key) is end.task:
+            elif core.ledger.task(end.task.key) is end.task and end.task.job.state is not JobState.CLOSED:
                 error = NotLeader(f"the store says {answer.value} of {end.lease}, which is leased")
                 core.stop(error)
                 raise error
-            else:
+            else:  # its job was forgotten meanwhile, or is being forgotten: the store is ahead of memory then
                 core.leases.remove(end.lease)
 
     async def _close(self, ends: Sequence[tuple[_End, Again | Fails]]) -> None:

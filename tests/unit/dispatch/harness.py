@@ -131,13 +131,14 @@ async def check_memory(dispatcher: Dispatcher) -> None:
 
 
 class FullDisk(SqliteStore):
-    """A store whose disk is full while `full` is set, and slow to write grants and ends while `quick` is not."""
+    """A store whose disk is full while `full` is set; grants, ends and forgetting last until `quick` is."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.full = False
         self.quick = asyncio.Event()
         self.quick.set()
+        self.forgotten = asyncio.Event()
 
     def _check(self) -> None:
         if self.full:
@@ -164,3 +165,5 @@ class FullDisk(SqliteStore):
     async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
         self._check()
         await super().forget_jobs(epoch, uids)
+        self.forgotten.set()
+        await self.quick.wait()  # the real one clears blobs away after its commit

@@ -195,6 +195,22 @@ async def test_forgetting_that_could_not_be_written_leaves_the_job_leasable(
     assert len(await agent.lease()) == 1
 
 
+async def test_a_result_that_comes_while_its_job_is_forgotten_stops_nothing(
+    dispatcher: Dispatcher, store: FullDisk
+) -> None:
+    agent, [task] = await running(dispatcher)
+    store.quick.clear()
+    forgetting = asyncio.create_task(dispatcher.forget(["job-1"]))
+    await asyncio.wait_for(store.forgotten.wait(), 5)
+    try:
+        await agent.deliver(ended(task))
+    finally:
+        store.quick.set()
+        await forgetting
+    assert not dispatcher.core.stopped
+    assert dispatcher.load("default/pool").running == 0
+
+
 async def test_states_of_unknown_jobs_are_nothing_to_change(dispatcher: Dispatcher) -> None:
     await dispatcher.set_job_state("nobody", JobState.CANCELLED)
     assert dispatcher.progress("nobody") is None
