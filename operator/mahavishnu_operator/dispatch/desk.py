@@ -77,6 +77,8 @@ class Desk:
         core = self._core
         until = core.clock() + min(max(0.0, request.wait_seconds), core.pace.longest_poll_seconds)
         while True:
+            if core.workers.draining(worker.id) or not core.workers.current(worker):
+                core.waiting.wake(worker.pool)  # the wake that reached this request is for the next one
             self._lessor.check_current(worker)
             if core.workers.draining(worker.id):
                 return [], True

@@ -82,6 +82,7 @@ class Lessor:
                 if core.ledger.task(task.key) is task:
                     core.ledger.untake(task, not_before=core.clock() + FULL_SECONDS)
             core.changed(worker.pool)
+            core.waiting.wake(worker.pool)  # others wait too, and this worker may not come back
             raise
         finally:
             worker.granting -= len(tasks)

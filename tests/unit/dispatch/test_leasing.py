@@ -124,6 +124,19 @@ async def test_a_wake_that_reaches_a_cancelled_request_is_passed_on(dispatcher: 
         assert [task.key.task for task in await served] == ["t2"]
 
 
+async def test_a_wake_that_reaches_a_worker_that_shall_drain_is_passed_on(dispatcher: Dispatcher) -> None:
+    first, second = await Agent(dispatcher).register(), await Agent(dispatcher, "w2").register()
+    drained = asyncio.create_task(first.lease(wait=30.0))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(second.lease(wait=30.0))
+    await asyncio.sleep(0)
+    dispatcher.core.job_listeners.append(lambda _: dispatcher.core.workers.drain(first.worker.id))
+    await dispatcher.submit(job(), tasks())
+    async with asyncio.timeout(5):
+        assert await drained == []
+        assert [task.key.task for task in await waiting] == ["t0"]
+
+
 async def test_a_grant_whose_request_is_cancelled_meanwhile_stays_a_lease(dispatcher: Dispatcher) -> None:
     agent = await Agent(dispatcher).register()
     await dispatcher.submit(job(), tasks())
@@ -205,6 +218,23 @@ async def test_a_full_disk_leaves_the_task_queued_and_says_try_again(dispatcher:
     store.full = False
     async with asyncio.timeout(5):
         assert len(await agent.lease(2, wait=30)) == 2
+
+
+async def test_a_grant_that_the_disk_refused_goes_to_whoever_waits_next(
+    dispatcher: Dispatcher, store: FullDisk
+) -> None:
+    first, second = await Agent(dispatcher).register(), await Agent(dispatcher, "w2").register()
+    refused = asyncio.create_task(first.lease(wait=30.0))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(second.lease(wait=30.0))
+    await asyncio.sleep(0)
+    store.full = True
+    await dispatcher.submit(job(), tasks())
+    with pytest.raises(TryAgain):
+        await refused
+    store.full = False
+    async with asyncio.timeout(5):
+        assert [task.key.task for task in await waiting] == ["t0"]
 
 
 async def test_the_load_of_a_pool_says_what_waits_and_who_works(dispatcher: Dispatcher) -> None:
