@@ -23,6 +23,7 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
+SPARE_APPOINTMENTS = 64  # overtaken appointments tolerated beyond one a key before they are cleared away
 
 
 def backoff_seconds(failures: int) -> float:
@@ -87,7 +88,20 @@ class KeyedQueue(Generic[K]):
             return
         entry.appointment = moment
         heapq.heappush(self._appointments, (moment, next(self._count), key))
+        if len(self._appointments) > 2 * len(self._entries) + SPARE_APPOINTMENTS:
+            self._appointments = [each for each in self._appointments if self._stands(each[0], each[2])]
+            heapq.heapify(self._appointments)
         self._woken.set()
+
+    def _stands(self, moment: float, key: K) -> bool:
+        """Whether an appointment was not overtaken by another, nor by the work itself."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.appointment == moment
+
+    @property
+    def appointments(self) -> int:
+        """How many are kept, those that were overtaken and not cleared away yet included."""
+        return len(self._appointments)
 
     @property
     def idle(self) -> bool:
@@ -107,9 +121,8 @@ class KeyedQueue(Generic[K]):
             self._woken.clear()
             while self._appointments and self._appointments[0][0] <= loop.time():
                 moment, _, key = heapq.heappop(self._appointments)
-                entry = self._entries.get(key)
-                if entry is not None and entry.appointment == moment:
-                    entry.appointment = None
+                if self._stands(moment, key):
+                    self._entries[key].appointment = None
                     self.add(key)
             delay = self._appointments[0][0] - loop.time() if self._appointments else None
             try:

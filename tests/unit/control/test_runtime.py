@@ -123,6 +123,21 @@ async def test_an_answer_of_seconds_is_an_appointment() -> None:
         await seen.get()
 
 
+async def test_appointments_that_were_overtaken_are_not_kept() -> None:
+    done = asyncio.Event()
+
+    async def work(_: str) -> float:
+        done.set()
+        return 86400.0
+
+    async with running(work) as queue:
+        for _ in range(1000):
+            done.clear()
+            queue.add("a")
+            await done.wait()
+        assert queue.appointments < 200
+
+
 async def test_a_fatal_error_ends_the_queue() -> None:
     async def work(_: str) -> None:
         raise Conflict("another process has taken over")
