@@ -22,7 +22,7 @@ from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.scan.model import Plan, ToolReport, decode_plan
 from mahavishnu_operator.scan.report import merge_reports
-from mahavishnu_operator.store.protocol import Store
+from mahavishnu_operator.store.protocol import BlobDamaged, Store
 from mahavishnu_operator.store.records import ReportRecord
 from mahavishnu_operator.support.errors import MahavishnuError
 
@@ -124,4 +124,8 @@ class Aggregator:
     async def _payload(self, result: TaskResult) -> bytes | None:
         if result.payload:
             return result.payload.encode()
-        return await self._store.blob(result.payload_sha256) if result.payload_sha256 else None
+        try:
+            return await self._store.blob(result.payload_sha256) if result.payload_sha256 else None
+        except BlobDamaged as error:  # asking again brings the same bytes: the answer is missing for good
+            log.error("a result cannot be read", task=result.task, error=str(error))
+            return None

@@ -44,6 +44,12 @@ class StoreFull(MahavishnuError):
     reason = "StoreFull"
 
 
+class BlobDamaged(MahavishnuError):
+    """A blob is not the bytes that its name says: reading it again brings the same."""
+
+    reason = "BlobDamaged"
+
+
 class Store(Protocol):
     """All methods may raise StaleEpoch (where they take `epoch`) and StoreFull."""
 

@@ -155,3 +155,14 @@ async def test_a_replaced_dispatcher_forgets_no_blob(held: Holder) -> None:
 
 def naming(payload: str) -> bytes:
     return msgspec.json.encode(TaskResult(str(key()), 1, "succeeded", payload_sha256=payload))
+
+
+async def test_a_blob_that_cannot_be_deleted_holds_no_forgetting_up(held: Holder, tmp_path: Path) -> None:
+    await held.add("t0")
+    digest = await held.store.put_blob(b"data", job="u1")
+    path = tmp_path / "store" / "blobs" / digest[:2] / digest
+    path.unlink()
+    path.mkdir()
+    held.clock.ahead = 2 * HOURS
+    await forget(held, "u1")
+    assert await held.store.known_jobs() == []

@@ -11,19 +11,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mahavishnu_operator.store.protocol import StoreFull
-from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.store.protocol import BlobDamaged, StoreFull
+from mahavishnu_operator.support.errors import InvalidInput
 
 from .references import is_digest
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _NEW = ".new-"
-
-
-class BlobDamaged(MahavishnuError):
-    """The file does not hold the bytes that its name says."""
-
-    reason = "BlobDamaged"
 
 
 class BlobFolder:

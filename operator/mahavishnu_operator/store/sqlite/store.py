@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from mahavishnu_operator.store.protocol import StaleEpoch, StoreFull
 from mahavishnu_operator.store.records import (
     AttemptEnd,
@@ -31,11 +33,12 @@ from mahavishnu_operator.store.records import (
 )
 from mahavishnu_operator.store.schema import MIGRATIONS
 from mahavishnu_operator.support.database import Database, DatabaseFull
-from mahavishnu_operator.support.errors import NotFound
+from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 from . import attempts, jobs, keeping, references, results
 from .blobs import BlobFolder
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 SWEPT_AT_ONCE = 1000  # blobs looked at in one turn of the writer: results do not wait long behind them
 
@@ -160,8 +163,14 @@ class SqliteStore:
         await self._write(lambda c: keeping.drop_tokens(c, pool=pool, worker=worker))
 
     async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
-        """Delete everything of these jobs."""
-        await self._collect(await self._fenced(epoch, lambda c: jobs.forget(c, uids)))
+        """Delete everything of these jobs. Their blobs follow; one that cannot be deleted now waits for a sweep."""
+        freed = await self._fenced(epoch, lambda c: jobs.forget(c, uids))
+        try:
+            await self._collect(freed)
+        except (MahavishnuError, OSError, sqlite3.Error) as error:  # the jobs are forgotten, whatever becomes of blobs
+            log.warning(
+                "blobs of forgotten jobs could not be deleted", error=str(error), again_in=references.YOUNG_SECONDS
+            )
 
     async def known_jobs(self) -> list[tuple[str, float]]:
         """Every job's uid and when it was added."""
