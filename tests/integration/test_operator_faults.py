@@ -18,10 +18,10 @@ from .operator_tools import CRDS, GATED, NOTE, OperatorProcess, Site, account, c
 async def site(control_plane: ControlPlane) -> AsyncIterator[Site]:
     """A namespace of an API server that may be stopped, with our kinds."""
     deploy(control_plane.cluster)
+    control_plane.cluster.kubectl("delete", "workerpools.mahavishnu.dev,scanjobs.mahavishnu.dev", "--all")
     resources = KubernetesResources(Connection.from_kubeconfig(control_plane.kubeconfig))
     yield Site(control_plane.cluster, resources, "default")
     await resources.close()
-    control_plane.cluster.kubectl("delete", "sj,wp", "--all")
 
 
 async def test_a_running_task_outlives_the_api_server(site: Site, control_plane: ControlPlane, tmp_path: Path) -> None:
