@@ -107,7 +107,7 @@ class PoolReconciler:
     ) -> PoolState:
         now = self._clock()
         observed: tuple[ObservedWorker, ...] = ()
-        error = memory.backend_error if now - memory.error_at < BACKEND_RETRY_SECONDS else ""
+        error = memory.backend_error if 0 <= now - memory.error_at < BACKEND_RETRY_SECONDS else ""
         for backend in self._backends.values():
             try:
                 observed += tuple(await backend.observe(key))

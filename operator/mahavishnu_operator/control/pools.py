@@ -190,13 +190,13 @@ def note_deaths(state: PoolState) -> CrashHistory:
     Workers that were started before the last death belong to its generation: ten that die at one moment are one
     death, not ten.
     """
-    crash = state.crash
+    crash = replace(state.crash, last_death_at=min(state.crash.last_death_at, state.now))  # clocks are put back
     lived = [w for w in state.observed if w.phase is WorkerPhase.RUNNING and w.started_at > crash.last_death_at]
     if crash.streak and any(state.now - worker.started_at >= QUICK_DEATH_SECONDS for worker in lived):
         crash = CrashHistory()
     dead = [w for w in state.observed if w.phase is WorkerPhase.FAILED and w.name not in state.asked_to_leave]
     for worker in sorted(dead, key=lambda w: (w.ended_at or state.now, w.name)):
-        ended = worker.ended_at or state.now
+        ended = min(worker.ended_at or state.now, state.now)
         if ended - worker.started_at >= QUICK_DEATH_SECONDS:
             crash = CrashHistory(streak=1, last_death_at=ended, message=worker.message)
         elif crash.streak and worker.started_at <= crash.last_death_at:

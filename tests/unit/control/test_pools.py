@@ -126,6 +126,20 @@ def test_a_worker_that_lived_long_enough_ends_the_streak() -> None:
     assert (young.crash.streak, old.crash.streak) == (4, 0)
 
 
+@pytest.mark.parametrize("streak", [1, 4])
+def test_a_clock_that_was_put_back_holds_starts_back_no_longer_than_the_back_off(streak: int) -> None:
+    crash = CrashHistory(streak=streak, last_death_at=NOW + 3600)
+    decision = decide_pool(state(spec(replicas=1), crash=crash))
+    assert decision.requeue_after is not None
+    assert decision.requeue_after <= crash.backoff_seconds
+
+
+def test_a_worker_that_died_before_the_clock_was_put_back_died_now() -> None:
+    dead = replace(process("a", WorkerPhase.FAILED, age=-3595.0), ended_at=NOW + 3600)
+    decision = decide_pool(state(spec(replicas=1), dead))
+    assert (decision.start, decision.crash.last_death_at) == (0, NOW)
+
+
 def test_a_worker_that_was_asked_to_leave_has_not_crashed() -> None:
     dead = process("a", WorkerPhase.FAILED, age=2)
     decision = decide_pool(state(spec(replicas=0), dead, asked_to_leave=frozenset({"a"})))
