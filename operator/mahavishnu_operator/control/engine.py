@@ -309,8 +309,10 @@ class Engine:
         self._pool_queue.add_after(Key(namespace, name), LOAD_SECONDS)
 
     async def _worker_ended(self, pool: Key, worker: str, message: str) -> None:
-        await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
-        self._pool_queue.add(pool)
+        try:
+            await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
+        finally:  # a store that is full must not keep the pool from seeing the death: it tells of it again
+            self._pool_queue.add(pool)
 
     async def wait_terminal(self, key: Key, on_progress: ShowProgress | None = None) -> Obj:
         """The ScanJob once it has ended. NotFound when it does not exist, or is deleted meanwhile."""
