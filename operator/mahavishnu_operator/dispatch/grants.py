@@ -28,9 +28,9 @@ class Lessor:
     def choose(self, worker: Worker, wanted: int) -> list[Task]:
         """Take up to `wanted` tasks for a worker out of the queue; `grant` must follow.
 
-        Beyond its free slots a worker gets only tasks that are over at once (no-ops, and tasks of jobs whose
-        tasks were seen to be short), and of those not more than its share: a long task must not wait behind
-        another one while a second worker is idle.
+        Beyond its free slots a worker gets only tasks that are over at once (no-ops), and of those not more than
+        its share: a task must not wait behind a long one while a second worker is idle, and being handed back for
+        that would count against it.
         """
         core = self._core
         pool = core.ledger.pool(worker.pool)

@@ -17,9 +17,6 @@ from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, Task
 from .protocol import JobProgress
 from .queue import TaskQueue
 
-QUICK_SAMPLES = 8  # results to have seen before a job's tasks are called short: one short task says little
-QUICK_SECONDS = 0.05  # tasks this short are leased ahead: waiting for the next lease would cost as much
-
 
 @dataclass(slots=True, eq=False)
 class Task:
@@ -51,25 +48,16 @@ class Job:
     writes: int = 0  # writes about its tasks that are under way
     quiet: asyncio.Event | None = None  # who waits until there are none
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its state or its list of tasks changes
-    seen: int = 0  # results so far
-    longest_seconds: float = 0.0  # of them
 
     @property
     def cancelled(self) -> bool:
         """Nothing of it is tried again."""
         return self.state is JobState.CANCELLED
 
-    def saw_duration(self, seconds: float) -> None:
-        """Learn how long its tasks last."""
-        self.seen += 1
-        self.longest_seconds = max(self.longest_seconds, seconds)
-
     @property
     def quick(self) -> bool:
-        """Its tasks are known to be short: all of several were so far, or nothing is started for them at all."""
-        if self.noops == len(self.tasks):
-            return True
-        return self.seen >= QUICK_SAMPLES and self.longest_seconds < QUICK_SECONDS
+        """Nothing is started for its tasks: the agent answers them itself, so none can wait behind a long one."""
+        return self.noops == len(self.tasks)
 
     def progress(self) -> JobProgress:
         """How its tasks stand."""

@@ -45,7 +45,6 @@ class _End:
     reason: str
     message: str
     body: bytes = b""  # of the result, when the verdict is Counts
-    seconds: float | None = None  # how long the task ran, when a worker said so
 
 
 class Settler:
@@ -75,9 +74,7 @@ class Settler:
             if lease.settling is None:  # otherwise the same result twice in one request
                 verdict = judge_result(result, _tries(task))
                 body = msgspec.json.encode(result) if isinstance(verdict, Counts) else b""
-                ends.append(
-                    _End(lease, task, verdict, result.reason, result.message, body, seconds=result.duration_seconds)
-                )
+                ends.append(_End(lease, task, verdict, result.reason, result.message, body))
                 lease.settling = asyncio.get_running_loop().create_future()
                 words.append("recorded")
             else:
@@ -204,8 +201,6 @@ class Settler:
             case Counts():
                 core.ledger.finish(task, verdict.state, charged=verdict.charged)
                 meters.ended[verdict.state].inc()
-                if end.seconds is not None:
-                    task.job.saw_duration(end.seconds)
             case Again():
                 charged = verdict.failure is FailureClass.TOOL
                 core.ledger.requeue(task, charged=charged, not_before=now + verdict.after_seconds, now=now)

@@ -162,13 +162,15 @@ async def test_tasks_that_are_over_at_once_are_leased_in_batches_shared_between_
     assert len(await second.lease(64)) == 5
 
 
-async def test_commands_that_were_seen_to_be_short_are_leased_ahead(dispatcher: Dispatcher) -> None:
+async def test_a_command_is_never_leased_ahead_of_a_free_slot_however_short_the_others_were(
+    dispatcher: Dispatcher,
+) -> None:
     await dispatcher.submit(job(), tasks(count=16, spec=COMMAND))
     agent = await Agent(dispatcher).register()
-    for _ in range(8):
+    for _ in range(10):
         [task] = await agent.lease(8)
         await agent.deliver(ended(task))
-    assert len(await agent.lease(8)) == 8
+    assert len(await agent.lease(8)) == 1
 
 
 async def test_a_full_worker_that_waits_does_not_keep_others_from_being_woken(dispatcher: Dispatcher) -> None:
