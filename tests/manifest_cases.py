@@ -241,7 +241,7 @@ def _planned_rules() -> Iterator[Case]:
         yield Case(f"{member} changed after the plan", new, old=old, breaks=rule)
     free = {"suspend": True, "cancel": True, "ttlSecondsAfterFinished": 0}
     yield Case("the rest changed after the plan", job(None, **same | free), old=old)
-    yield Case("the plan failed", job(maxAttempts=3), old=_plan_failed(planned(job())))
+    yield Case("the plan failed", job(maxAttempts=3), "spec.maxAttempts", _plan_failed(planned(job())))
     two = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"]}]
     yield Case("tasks in another order after the plan", job(tasks=two[::-1]), old=planned(job(tasks=two)))
     both = planned(scan(tools=["ruff", "bandit"]))

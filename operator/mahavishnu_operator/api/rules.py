@@ -177,12 +177,11 @@ _NO_OPTION = "!self.startsWith('-')"
 _NO_OPTION_MESSAGE = "a revision must not begin with '-': git would take it for an option"
 _UPWARDS = "self.matches('(^|/)[.][.](/|$)')"
 
-# An edit after the plan is made could not be acted on: the tasks are durable and partly done. The condition is read
+# An edit after planning has begun could not be acted on: the tasks are durable and partly done. The condition is read
 # from the object as stored, which a real API server (1.35) hands to a rule at the root with its status, also when
 # spec alone is written; so a job can still be corrected while it waits, and GitOps is told at once when it cannot.
 _PLANNED = (
-    "has(oldSelf.status) && has(oldSelf.status.conditions) && "
-    "oldSelf.status.conditions.exists(c, c.type == 'Planned' && c.status == 'True')"
+    "has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Planned')"
 )
 FROZEN = (
     "poolRef",
@@ -205,7 +204,7 @@ def _frozen(member: str) -> Rule:
         f"planned-{member}",
         "",
         f"!({_PLANNED}) || (has({new}) == has({old}) && (!has({new}) || {new} == {old}))",
-        f"{member} cannot change once the job is planned: make another ScanJob "
+        f"{member} cannot change once planning has begun: make another ScanJob "
         "(suspend, cancel and ttlSecondsAfterFinished still can)",
         f"spec.{member}",
     )

@@ -28,10 +28,10 @@ _WORDS = {
 
 
 def job_status(view: JobView, decision: JobDecision) -> dict[str, Any]:
-    """The status to write. A terminal status is never touched again."""
+    """The status to write. A terminal status stays as it is, but for the generation that was looked at."""
     old = view.status
     if view.phase.terminal:
-        return dict(old)
+        return {**old, "observedGeneration": view.generation}
     ended = decision.step is Step.FINISH and decision.ending is not None
     status: dict[str, Any] = {
         "observedGeneration": view.generation,

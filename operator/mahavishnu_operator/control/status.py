@@ -43,18 +43,26 @@ class StatusWriter:
 
     def effective(self, obj: Obj) -> dict[str, Any]:
         """The status of the object, or what we wrote since if that has not come back in the watch yet."""
+        return self._latest(obj)[0]
+
+    def _latest(self, obj: Obj) -> tuple[dict[str, Any], str]:
+        """The effective status and the version of the object that it belongs to."""
+        version = str(obj["metadata"].get("resourceVersion", ""))
         written = self._written.get(obj["metadata"]["uid"])
-        if written is not None and not at_least(obj["metadata"].get("resourceVersion", ""), written.version):
-            return written.status
-        return obj.get("status") or {}
+        if written is not None and not at_least(version, written.version):
+            return written.status, written.version
+        return obj.get("status") or {}, version
 
     async def write(self, obj: Obj, status: dict[str, Any], *, at_once: bool = False) -> float | None:
         """Bring the object's status to `status`. Answers the seconds until it may be written, None when it is there.
 
-        Errors: Conflict and Unreachable, to be tried again. An object that is gone is no error.
+        The write is bound to the version that `status` was decided on: an object of the same name that was made
+        since is another one, and must not get this one's end. Errors: Conflict and Unreachable, to be tried again.
+        An object that is gone is no error.
         """
         uid = obj["metadata"]["uid"]
-        patch = merge_patch(self.effective(obj), status)
+        old, version = self._latest(obj)
+        patch = merge_patch(old, status)
         if not patch:
             return None
         last = self._written.get(uid)
@@ -63,7 +71,7 @@ class StatusWriter:
             return wait
         begun = self._clock()
         try:
-            stored = await self._resources.merge_status(self._kind, Key.of(obj), patch)
+            stored = await self._resources.merge_status(self._kind, Key.of(obj), patch, version=version)
         except NotFound:
             self.forget(uid)
             return None

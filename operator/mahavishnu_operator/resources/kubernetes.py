@@ -106,10 +106,11 @@ class KubernetesResources:
         path = _path(kind, key.namespace, key.name)
         return await self._object("PATCH", path, query=query, body=obj, content_type=APPLY)
 
-    async def merge_status(self, kind: Kind, key: Key, status: Obj) -> Obj:
-        """JSON merge patch of status alone."""
+    async def merge_status(self, kind: Kind, key: Key, status: Obj, *, version: str = "") -> Obj:
+        """JSON merge patch of status alone; with `version` only while the object is at it (else Conflict)."""
         path = _path(kind, key.namespace, key.name, "status")
-        return await self._object("PATCH", path, query=self._query(), body={"status": status}, content_type=MERGE)
+        body: Obj = {"status": status} | ({"metadata": {"resourceVersion": version}} if version else {})
+        return await self._object("PATCH", path, query=self._query(), body=body, content_type=MERGE)
 
     async def scale(self, kind: Kind, key: Key, replicas: int) -> None:
         """Write spec.replicas through /scale."""

@@ -121,8 +121,8 @@ class Resources(Protocol):
         """Server-side apply: create or update, strict."""
         ...
 
-    async def merge_status(self, kind: Kind, key: Key, status: Obj) -> Obj:
-        """JSON merge patch of status alone."""
+    async def merge_status(self, kind: Kind, key: Key, status: Obj, *, version: str = "") -> Obj:
+        """JSON merge patch of status alone; with `version` only while the object is at it (else Conflict)."""
         ...
 
     async def scale(self, kind: Kind, key: Key, replicas: int) -> None:

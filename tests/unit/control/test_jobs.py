@@ -328,9 +328,10 @@ def test_resuming_leaves_a_condition_that_says_so() -> None:
     assert (entry["status"], entry["reason"]) == ("False", "Resumed")
 
 
-def test_a_terminal_status_is_never_changed() -> None:
-    ended = view(TASKS, status={"phase": "Failed", "mark": 1}, progress=tasks(succeeded=2))
-    assert job_status(ended, JobDecision(Step.WAIT, JobPhase.FAILED)) == {"phase": "Failed", "mark": 1}
+def test_a_terminal_status_changes_only_in_the_generation_that_was_looked_at() -> None:
+    ended = view(TASKS, status={"phase": "Failed", "mark": 1, "observedGeneration": 1}, progress=tasks(succeeded=2))
+    status = job_status(ended, JobDecision(Step.WAIT, JobPhase.FAILED))
+    assert status == {"phase": "Failed", "mark": 1, "observedGeneration": ended.generation}
 
 
 def test_no_more_than_twenty_results_are_shown() -> None:

@@ -14,6 +14,7 @@ from mahavishnu_operator.control.status import StatusWriter, at_least, merge_pat
 from mahavishnu_operator.resources.embedded import EmbeddedResources
 from mahavishnu_operator.resources.patching import merge_patch as apply_merge_patch
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj
+from mahavishnu_operator.support.errors import Conflict
 
 KEY = Key("default", "p")
 POOL: Obj = {
@@ -50,6 +51,17 @@ async def test_nothing_is_written_when_nothing_changed(resources: EmbeddedResour
     before = await version(resources)
     assert await writer.write(obj, {"ready": 1}) is None
     assert await version(resources) == before
+
+
+async def test_an_object_made_anew_under_the_same_name_does_not_get_the_old_ones_status(
+    resources: EmbeddedResources,
+) -> None:
+    old = await resources.create(WORKER_POOL, POOL)
+    await resources.delete(WORKER_POOL, KEY)
+    new = await resources.create(WORKER_POOL, POOL)
+    with pytest.raises(Conflict):
+        await StatusWriter(resources, WORKER_POOL).write(old, {"ready": 7}, at_once=True)
+    assert (await resources.get(WORKER_POOL, KEY))["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]
 
 
 async def test_counters_wait_for_the_interval_and_ends_do_not(resources: EmbeddedResources) -> None:

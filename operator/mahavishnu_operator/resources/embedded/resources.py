@@ -83,9 +83,9 @@ class EmbeddedResources:
         script = partial(writes.apply, kind=kind, obj=obj, options=Options(field_manager), force=force)
         return (await self.commit(script, dry_run=dry_run)).object
 
-    async def merge_status(self, kind: Kind, key: Key, status: Obj) -> Obj:
-        """JSON merge patch of status alone."""
-        patch = {"status": status}
+    async def merge_status(self, kind: Kind, key: Key, status: Obj, *, version: str = "") -> Obj:
+        """JSON merge patch of status alone; with `version` only while the object is at it (else Conflict)."""
+        patch: Obj = {"status": status} | ({"metadata": {"resourceVersion": version}} if version else {})
         script = partial(writes.merge, kind=kind, key=key, patch=patch, options=Options(), part="status")
         return (await self.commit(script)).object
 
