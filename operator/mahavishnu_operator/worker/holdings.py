@@ -28,7 +28,6 @@ class Held:
 
     grant: Grant
     good_until: float  # counted from before the request that got or renewed it, so never too late
-    taken_at: float
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: float | None = None
     result: TaskResult | None = None
@@ -100,12 +99,12 @@ class Holdings:
 
     def take(self, grant: Grant, *, asked_at: float) -> None:
         """Hold a new lease. A no-op is done at once; the rest waits for a slot."""
-        held = Held(grant, good_until=asked_at + grant.lease_seconds, taken_at=time.monotonic())
+        held = Held(grant, good_until=asked_at + grant.lease_seconds)
         if held.hold in self._held:  # granted twice to us: it is here already
             return
         self._held[held.hold] = held
         if isinstance(grant.spec, NoopTask):
-            held.started_at = held.taken_at
+            held.started_at = time.monotonic()
             self.finish(held, Work(Done("succeeded", "Completed")))
         else:
             self._waiting.put_nowait(held)

@@ -37,13 +37,12 @@ from .config import WorkerConfig
 from .delivery import Delivery
 from .holdings import Held, Holdings
 from .messages import Done, Output, Start
-from .pacing import Pace, decide_lease, has_waited_too_long
+from .pacing import Pace, decide_lease
 from .slot import Runners, Slot, Work
 
 log = structlog.get_logger(__name__)
 
 KNOWN_NEWS_PAUSE_SECONDS = 0.5  # a renew that only repeats what is being done already
-HAND_BACK_LOOK_SECONDS = 0.5
 GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and leaving
 
 
@@ -109,7 +108,6 @@ class Agent:
                         group.create_task(self._renew()),
                         group.create_task(self._delivery.deliver()),
                         group.create_task(self._delivery.send_output()),
-                        group.create_task(self._hand_back_what_waits()),
                     ]
                     serving = [group.create_task(self._serve(slot)) for slot in slots]
                     await self._unless_draining(self._lease())
@@ -158,18 +156,6 @@ class Agent:
             self._holdings.drop(hold)
         with suppress(CallFailed):
             await self._client.tell("/v1/release", ReleaseRequest(holds, why))
-
-    async def _hand_back_what_waits(self) -> None:
-        """Tasks that were fetched ahead and turn out to wait for a long one: another worker may be idle."""
-        while True:
-            await asyncio.sleep(HAND_BACK_LOOK_SECONDS)
-            now = time.monotonic()
-            waiting = [
-                held
-                for held in self._holdings.unstarted
-                if now < held.good_until and has_waited_too_long(now - held.taken_at)
-            ]
-            await self._hand_back(waiting, "it waited in this worker for a longer task")
 
     async def _lease(self) -> None:
         while True:

@@ -1,9 +1,9 @@
-"""How many tasks to lease: enough that no slot waits for the network, never more than a moment's work.
+"""How many tasks to ask for: enough that no slot waits for the network, never more than a moment's work.
 
 Tasks of a millisecond would be bound by one request each; tasks of minutes must not wait in one worker while
 another is idle. So a worker asks for its free slots, and beyond them for about LOOKAHEAD_SECONDS of work at the
-pace it has seen lately. It forgets the pace when the queue runs dry, since the next job may be of another kind; and
-what it fetched ahead all the same and cannot start soon, it hands back.
+pace it has seen lately; it forgets the pace when the queue runs dry, since the next job may be of another kind. The
+dispatcher has the last word: beyond free slots it leases only what is over at once (docs/adr/0002).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOKAHEAD_SECONDS = 0.25
-HAND_BACK_SECONDS = 4 * LOOKAHEAD_SECONDS
 WEIGHT = 0.2  # of the newest duration in the running mean
 
 
@@ -35,8 +34,3 @@ def decide_lease(*, slots: int, held: int, pace: Pace, longest_running_seconds: 
         mean = max(pace.seconds, longest_running_seconds, LOOKAHEAD_SECONDS / max_batch)
         ahead = int(slots * LOOKAHEAD_SECONDS / mean)
     return max(0, min(max_batch, slots + ahead - held))
-
-
-def has_waited_too_long(seconds: float) -> bool:
-    """Whether a task that waits for a slot this long is better handed back: the pace was guessed wrong."""
-    return seconds > HAND_BACK_SECONDS
