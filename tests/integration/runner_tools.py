@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mahavishnu_operator.api.wire import CommandTask
+from mahavishnu_operator.api.wire import CommandTask, PlanTask, ScanTask
 from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, frame, read_reply
 from mahavishnu_operator.worker.slot import RUNNER
 
@@ -25,11 +24,13 @@ class Runner:
         self.output: list[Output] = []
         self.blobs: list[bytes] = []
 
-    async def start(self, spec: CommandTask, *, timeout: float = 20.0) -> Path:
+    async def start(
+        self, spec: CommandTask | PlanTask | ScanTask, *, timeout: float = 20.0, files: bytes = b""
+    ) -> Path:
         assert self.process.stdin is not None
         self._count += 1
         scratch = self._folder / f"scratch-{self._count}"
-        self.process.stdin.write(frame(Start(spec, timeout, str(scratch))))
+        self.process.stdin.write(frame(Start(spec, timeout, str(scratch), files)))
         return scratch
 
     async def cancel(self) -> None:
@@ -50,15 +51,17 @@ class Runner:
                     case None:
                         raise AssertionError("the runner ended without an answer")
 
-    async def run(self, spec: CommandTask, *, timeout: float = 20.0) -> Done:
-        await self.start(spec, timeout=timeout)
+    async def run(self, spec: CommandTask | PlanTask | ScanTask, *, timeout: float = 20.0, files: bytes = b"") -> Done:
+        await self.start(spec, timeout=timeout, files=files)
         return await self.done()
 
 
 @asynccontextmanager
-async def running_runner(folder: Path) -> AsyncIterator[Runner]:
+async def running_runner(
+    folder: Path, *, command: Sequence[str] = RUNNER, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Runner]:
     process = await asyncio.create_subprocess_exec(
-        *RUNNER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
     )
     try:
         yield Runner(process, folder)
@@ -99,8 +102,3 @@ async def wait_for_file(path: Path) -> str:
         assert time.monotonic() < deadline, f"{path} was not written"
         await asyncio.sleep(0.01)
     return path.read_text()
-
-
-def own_environment() -> dict[str, str]:
-    """The environment of the tests with a secret in it."""
-    return {**os.environ, "MAHAVISHNU_TOKEN": "s3cret"}

@@ -23,6 +23,27 @@ POOL = "ns/pool"
 DEADLINE_SECONDS = 30.0
 
 
+async def start_agent(
+    server: str, name: str, *, token: str, folder: Path, grace: float = 10.0
+) -> asyncio.subprocess.Process:
+    """A worker process; its stdin stays open as long as the process object lives."""
+    config = {
+        "server": server,
+        "token": token,
+        "pool": POOL,
+        "worker": name,
+        "workDir": str(folder),
+        "graceSeconds": grace,
+        "logLevel": "warning",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mahavishnu_operator.worker", stdin=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(config).encode() + b"\n")
+    return process
+
+
 class Bench:
     """The dispatcher under test, which can be stopped and started again on the same port and store."""
 
@@ -50,20 +71,9 @@ class Bench:
     async def agent(
         self, name: str = "w1", *, token: str | None = None, grace: float = 10.0
     ) -> asyncio.subprocess.Process:
-        config = {
-            "server": f"http://127.0.0.1:{self._port}",
-            "token": token or await self.dispatch.issue_token(pool=POOL, worker=name),
-            "pool": POOL,
-            "worker": name,
-            "workDir": str(self._folder / name),
-            "graceSeconds": grace,
-            "logLevel": "warning",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mahavishnu_operator.worker", stdin=asyncio.subprocess.PIPE
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(config).encode() + b"\n")
+        secret = token or await self.dispatch.issue_token(pool=POOL, worker=name)
+        server = f"http://127.0.0.1:{self._port}"
+        process = await start_agent(server, name, token=secret, folder=self._folder / name, grace=grace)
         self.agents.append(process)
         return process
 

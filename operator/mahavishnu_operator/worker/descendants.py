@@ -104,6 +104,14 @@ def has_children() -> bool:
     return True
 
 
+def has_ended(pid: int) -> bool:
+    """Whether this child is dead, reaped or not."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def end_all(*, spare: Collection[int] = ()) -> None:
     """Kill and reap every descendant but `spare`. Blocks for milliseconds; Stuck when one does not die."""
     deadline = time.monotonic() + STUCK_SECONDS

@@ -107,7 +107,7 @@ class Slot:
         return code
 
     async def _live_runner(self) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is not None:
+        if self._process is not None and descendants.has_ended(self._process.pid):
             log.warning("a runner ended between tasks", slot=self.number, code=await self.close())
         if self._process is None:
             async with self._runners.changing:
