@@ -66,12 +66,12 @@ class KopfFeed:
             self._stop()
         except RuntimeError:
             log.debug("kopf had ended already")  # its loop is closed
-        done, _ = await asyncio.wait({self._ended}, timeout=STOP_SECONDS)
-        await asyncio.to_thread(self._thread.join, 1.0 if done else 0.0)
-        if not done:
+        await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+        failure = self._ended.exception() if self._ended.done() else None
+        if self._thread.is_alive():
             log.warning("kopf did not stop in time; it ends with the process", seconds=STOP_SECONDS)
-        elif self._ended.exception() is not None and error is None:
-            log.warning("kopf failed while it was stopped", error=str(self._ended.exception()))
+        elif failure is not None and error is None:
+            log.warning("kopf failed while it was stopped", error=str(failure))
 
     async def ended(self) -> None:
         """Wait until kopf has ended without being asked to, and raise that in words."""
@@ -88,8 +88,6 @@ class KopfFeed:
     def _run(self) -> None:
         try:
             asyncio.run(self._watch())
-        except asyncio.CancelledError:
-            self._tell(None)
         except BaseException as error:  # noqa: BLE001 -- whatever ends this thread is raised in the other one
             self._tell(error)
         else:
@@ -105,9 +103,8 @@ class KopfFeed:
         self._loop.call_soon_threadsafe(settle)
 
     async def _watch(self) -> None:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        if task is not None:
-            self._stop = lambda: loop.call_soon_threadsafe(task.cancel)
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         if self._stopping:
             return
         registry = kopf.OperatorRegistry()
@@ -124,8 +121,10 @@ class KopfFeed:
                 namespaces=self._namespaces,
             )
             # Not kopf.operator(): when a watch fails, it waits for the others, sometimes without end.
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._tell(next((task.exception() for task in ended if task.exception() is not None), None))
+            stopped = asyncio.create_task(stop.wait())
+            ended, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            failures = [task.exception() for task in ended if not task.cancelled()]
+            self._tell(next((failure for failure in failures if failure is not None), None))
         finally:
             await _cancel_others()  # a login may be under way
             for session in sessions:
