@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,9 @@ from mahavishnu_operator.support.errors import MahavishnuError
 from tests.unit.resources.conformance import pool
 
 from .serving import serving
+
+# kopf does not always close a session that it was using when its watch was cut; the process ends right after.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 DEADLINE = 20.0
 CUT = b'{"type":"ADDED","object":{"metadata":{"na'
@@ -72,6 +77,15 @@ class Seen:
             while not what():
                 self.news.clear()
                 await self.news.wait()
+
+
+@pytest.fixture(autouse=True)
+def what_kopf_left() -> Iterator[None]:
+    """Collected here, where its warnings are expected, and not in the test of somebody else."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
