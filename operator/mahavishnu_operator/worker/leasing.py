@@ -43,6 +43,7 @@ from .slot import Runners, Slot, Work
 log = structlog.get_logger(__name__)
 
 KNOWN_NEWS_PAUSE_SECONDS = 0.5  # a renew that only repeats what is being done already
+EARLY_ANSWER_PAUSE_SECONDS = 0.1
 GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and leaving
 
 
@@ -181,6 +182,8 @@ class Agent:
                     self._pace = self._pace.after(0.0)
             if answer.drain:
                 return
+            if not answer.grants and time.monotonic() - asked_at < wait / 2:
+                await asyncio.sleep(EARLY_ANSWER_PAUSE_SECONDS)  # whatever answers so is not to be asked in a circle
 
     async def _serve(self, slot: Slot) -> None:
         await slot.warm()
