@@ -19,6 +19,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 MAX_BYTES = 1024 * 1024  # a manifest over this is a mistake: objects themselves end at 256 KiB
 MAX_NODES = 100_000  # YAML aliases can unfold to any size: count what they unfold to
+STANDARD_INPUT = "standard input"
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -35,7 +36,10 @@ def read_manifests(source: str, *, namespace: str) -> list[Manifest]:
     """All objects in a file, a folder (not its subfolders) or `-`; those without a namespace get this one."""
     found = [_to_manifest(origin, doc, namespace) for origin, doc in _documents(source)]
     if not found:
-        raise InvalidInput(f"{source} holds no object", hint="a manifest starts with apiVersion and kind")
+        raise InvalidInput(
+            f"{STANDARD_INPUT if source == '-' else source} holds no object",
+            hint="a manifest starts with apiVersion and kind",
+        )
     return found
 
 
@@ -78,7 +82,7 @@ def _loader() -> type[yaml.SafeLoader]:
 
 def _texts(source: str) -> Iterator[tuple[str, str]]:
     if source == "-":
-        yield "standard input", _decode("standard input", sys.stdin.buffer.read(MAX_BYTES + 1))
+        yield STANDARD_INPUT, _decode(STANDARD_INPUT, sys.stdin.buffer.read(MAX_BYTES + 1))
         return
     path = Path(source)
     files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
@@ -106,6 +110,8 @@ def _to_manifest(origin: str, doc: object, namespace: str) -> Manifest:
     if not isinstance(doc, dict) or not isinstance(doc.get("metadata", {}), dict):
         raise InvalidInput(f"{origin}: not an object with apiVersion, kind and metadata")
     version, word = doc.get("apiVersion"), doc.get("kind")
+    if not version or not word:
+        raise InvalidInput(f"{origin}: it has not both of apiVersion and kind", hint="a manifest starts with them")
     kind = next((k for k in KINDS if k.kind == word), None)
     if version != API_VERSION or kind is None:
         known = " or ".join(k.kind for k in KINDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
     url: str = Field(DEFAULT_URL, description="Server that the client commands talk to.")
     token: str = Field("", description="Bearer token for that server, where it wants one.", repr=False)
     data_dir: Path = Field(default_factory=default_data_dir, description="Where `up` keeps its state.")
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     workers: int = Field(0, ge=0, le=256, description="Workers of a local scan; 0: one a processor.")
 
     @classmethod

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_foreign_kind_is_refused_with_those_known(tmp_path: Path) -> None:
     assert "WorkerPool or ScanJob" in refusal(write(tmp_path, "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"))
+
+
+def test_an_object_without_kind_is_told_what_it_lacks(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path, "a: b\n"))
+    assert "apiVersion and kind" in said
+    assert "None" not in said
+
+
+def test_empty_standard_input_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(InvalidInput, match=r"^standard input holds no object"):
+        read_manifests("-", namespace="default")
 
 
 def test_broken_yaml_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -39,3 +39,9 @@ def test_a_misspelt_setting_in_the_file_is_an_error_that_names_it(config: Path) 
 def test_the_token_is_not_in_the_printed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAHAVISHNU_TOKEN", "s3cret")
     assert "s3cret" not in repr(load_settings())
+
+
+def test_a_log_level_that_does_not_exist_is_an_error_that_names_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAHAVISHNU_LOG_LEVEL", "loud")
+    with pytest.raises(InvalidInput, match=r"log_level: .*'debug'.*'error'"):
+        load_settings()
