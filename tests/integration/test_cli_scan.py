@@ -146,3 +146,30 @@ def wait_for_tool(pid: int, name: str) -> list[psutil.Process]:
                 continue
         time.sleep(0.02)
     raise AssertionError(f"{name} was not started")
+
+
+def test_names_that_the_terminal_cannot_show_do_not_end_the_report(tree: Path) -> None:
+    (tree / "ünï.py").write_text(DIRTY)
+    done = run("scan", tree, "--tool", "ruff", PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert "\\xfcn\\xef.py" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_that_cannot_be_a_file_is_refused_before_the_scan(tree: Path, tmp_path: Path) -> None:
+    done = run("scan", tree, "--sarif", tmp_path)
+    assert done.returncode == 2
+    assert "is a folder" in done.stderr
+    assert "scanning" not in done.stderr
+
+
+def test_a_scan_that_selects_no_file_says_so(tree: Path) -> None:
+    done = run("scan", tree, "--tool", "ruff", "--include", "*.nothing")
+    assert "no file was looked at" in done.stderr
+
+
+def test_a_file_that_the_scan_left_out_is_named(tree: Path) -> None:
+    (tree / "deep").mkdir()
+    os.mkfifo(tree / "deep" / "pipe.py")
+    done = run("scan", tree, "--tool", "ruff")
+    assert "left out: deep/pipe.py" in done.stderr

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mahavishnu_operator.api.reasons import API_VERSION, Level, Verdict
 from mahavishnu_operator.control.embedded import EmbeddedEngine
@@ -26,12 +26,16 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, O
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 
 from .exits import ExitCode
-from .output import say
+from .output import printable, say
 from .progress import Progress, make_progress
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.scan.model import Plan
 
 POOL = Key("default", "local")
 JOB = Key("default", "scan")
 CANCEL_SECONDS = 10.0  # how long a first Ctrl-C waits for tools to stop and the partial report
+MAX_LEFT_OUT = 5  # named one by one after the report
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,8 @@ async def _report(
         print(json.dumps({"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(log, status)}))
     elif log is not None:
         print_report(log.reports, seconds=seconds, stream=sys.stdout)
+    if log is not None and log.plan is not None:
+        _say_what_was_left_out(log.plan)
     if interrupted:
         tasks = status.get("tasks", {})
         say(
@@ -153,6 +159,16 @@ async def _report(
         if condition["type"] == "Failed" and condition["status"] == "True":
             say(f"incomplete: {condition['message']}")
     return exit_code(Verdict(status.get("verdict", "Pending")))
+
+
+def _say_what_was_left_out(plan: Plan) -> None:
+    """No finding in a file that nobody opened is no good news: name those files, or that there were none."""
+    for each in plan.skipped[:MAX_LEFT_OUT]:
+        say(f"left out: {printable(each.path)}: {printable(each.reason)}")
+    if len(plan.skipped) > MAX_LEFT_OUT:
+        say(f"and {len(plan.skipped) - MAX_LEFT_OUT} more left out; the SARIF report names all")
+    if not plan.file_count:
+        say("no file was looked at: the folder holds none, or --include and --exclude leave none")
 
 
 def exit_code(verdict: Verdict) -> ExitCode:

@@ -8,6 +8,7 @@ exit code of `exits.ExitCode`; anything else keeps its traceback.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -55,6 +56,9 @@ for command in (
 
 def main() -> None:
     """The entry point of both console scripts."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files can hold what a terminal of ASCII cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except MahavishnuError as error:

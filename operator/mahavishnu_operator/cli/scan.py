@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,8 +54,8 @@ def scan(
     settings = load_settings()
     configure_logging(level="error" if settings.log_level == "info" else settings.log_level)
     root, tools = _existing_folder(path), _known_tools(tool or [])
-    if sarif is not None and not sarif.resolve().parent.is_dir():
-        raise InvalidInput(f"cannot write {sarif}: its folder does not exist", hint="make the folder first")
+    if sarif is not None:
+        _refuse_unwritable(sarif)
     from .local_scan import ScanRequest, run_local_scan
 
     request = ScanRequest(
@@ -79,6 +80,16 @@ def _existing_folder(path: Path) -> Path:
     return path.resolve()
 
 
+def _refuse_unwritable(file: Path) -> None:
+    """Before the scan: a report that cannot be written is no news to give after an hour."""
+    if not file.resolve().parent.is_dir():
+        raise InvalidInput(f"cannot write {file}: its folder does not exist", hint="make the folder first")
+    if file.is_dir():
+        raise InvalidInput(f"cannot write {file}: it is a folder", hint="name a file in it")
+    if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
+        raise InvalidInput(f"cannot write {file}: permission denied", hint="name a file that you may write")
+
+
 def _known_tools(names: list[str]) -> tuple[str, ...]:
     from mahavishnu_operator.scan.tools.registry import TOOLS
 
@@ -89,6 +100,4 @@ def _known_tools(names: list[str]) -> tuple[str, ...]:
 
 
 def _processors() -> int:
-    import os
-
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

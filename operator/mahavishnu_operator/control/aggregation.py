@@ -36,10 +36,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class StoredReport:
-    """The report of a job: the SARIF log as stored, and what each tool said."""
+    """The report of a job: the SARIF log as stored, what each tool said, and the plan (None: not known any more)."""
 
     sarif: bytes
     reports: tuple[ToolReport, ...]
+    plan: Plan | None
 
 
 class Aggregator:
@@ -115,7 +116,10 @@ class Aggregator:
         """The stored report of a job and what each tool said, None when there is none."""
         record = await self._store.report(uid)
         sarif = await self._store.blob(record.sha256) if record is not None else None
-        return StoredReport(sarif, merge_reports(await self._reports(uid))) if sarif is not None else None
+        if sarif is None:
+            return None
+        plan, _ = await self.read_plan(uid)
+        return StoredReport(sarif, merge_reports(await self._reports(uid)), plan)
 
     async def _reports(self, uid: str) -> list[ToolReport]:
         results = await self._dispatch.results(uid)
