@@ -139,3 +139,31 @@ def test_a_job_for_a_pool_that_is_not_there_waits_and_says_so(up: Up, tmp_path: 
     kubectl(up, kubectl_binary, "wait", reason, "sj/early", "--timeout=30s")
     apply(up, tmp_path, POOL)
     wait_complete(up, kubectl_binary, "early")
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("up", "--data", tmp_path / "file" / "data", "--port", "0", "--dispatch-port", "0")
+    assert done.returncode == 2
+    assert "cannot keep state in" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_logs_of_a_job_that_was_refused_name_the_job_and_not_its_uid(up: Up, tmp_path: Path) -> None:
+    apply(up, tmp_path, job("early", ["true"]))
+    done = up.run("logs", "early")
+    assert done.returncode == 1
+    assert "scanjob default/early has no tasks yet" in done.stderr
+
+
+def test_logs_head_only_tasks_that_wrote_something(up: Up, tmp_path: Path, kubectl_binary: Path) -> None:
+    apply(
+        up,
+        tmp_path,
+        {**POOL, "spec": {"backend": "local-process"}},
+        job("some", ["true"], ["echo", "a"], ["echo", "b"]),
+    )
+    wait_complete(up, kubectl_binary, "some")
+    assert up.run("logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
+    silent = up.run("logs", "some", "--stream", "stderr")
+    assert (silent.stdout, silent.stderr) == ("", "no task of scanjob default/some wrote to stderr\n")

@@ -12,6 +12,7 @@ import typer
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
 from mahavishnu_operator.support.errors import NotFound
 
+from .output import say
 from .server import NamespaceOption, ServerOption, connect
 
 if TYPE_CHECKING:
@@ -41,23 +42,39 @@ def logs(
     async def run() -> None:
         async with connect(server) as resources:
             uid = (await resources.get(SCAN_JOB, Key(namespace, job)))["metadata"]["uid"]
-            rows = await resources.get_json(f"/results/v1/jobs/{uid}/tasks")
+            try:
+                rows = await resources.get_json(f"/results/v1/jobs/{uid}/tasks")
+            except NotFound:  # its words name the uid, which no person knows
+                raise NotFound(
+                    f"scanjob {namespace}/{job} has no tasks yet",
+                    hint=f"why: mahavishnu describe sj {job} -n {namespace}",
+                ) from None
             wanted = [row["id"] for row in rows if task in (None, row["id"])]
             if task and not wanted:
                 known = ", ".join(row["id"] for row in rows[:20]) or "none yet"
                 raise NotFound(f"scanjob {namespace}/{job} has no task {task!r}", hint=f"its tasks: {known}")
+            wrote = False
             for name in wanted:
-                if len(wanted) > 1:
-                    print(f"==> {name} <==", flush=True)
-                await _copy(resources, f"/results/v1/jobs/{uid}/tasks/{name}/output?stream={stream.value}")
+                heading = f"==> {name} <==\n" if len(wanted) > 1 else ""
+                path = f"/results/v1/jobs/{uid}/tasks/{name}/output?stream={stream.value}"
+                wrote |= await _copy(resources, path, heading=heading)
+            if not wrote:
+                say(
+                    f"no task of scanjob {namespace}/{job} wrote to {stream.value}"
+                    if task is None
+                    else f"task {task} of scanjob {namespace}/{job} wrote nothing to {stream.value}"
+                )
 
     asyncio.run(run())
 
 
-async def _copy(resources: KubernetesResources, path: str) -> None:
-    """Copy a stream to stdout page by page, as bytes: it is the tool's own output."""
+async def _copy(resources: KubernetesResources, path: str, *, heading: str) -> bool:
+    """Copy a stream to stdout page by page, as bytes: it is the tool's own output. False: it is empty."""
     offset = 0
     while page := await resources.get_bytes(f"{path}&offset={offset}&limit={PAGE_BYTES}"):
+        if not offset:
+            sys.stdout.buffer.write(heading.encode())
         sys.stdout.buffer.write(page)
         offset += len(page)
     sys.stdout.buffer.flush()
+    return offset > 0
