@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+STOPPING = "stopping (Ctrl-C again: leave at once)"
+
+
 class Progress(Protocol):
     """Told of every change of the job's counts."""
 
@@ -54,6 +57,7 @@ class BarProgress:
 
     def __init__(self, bar: Bar, task: TaskID) -> None:
         self._bar, self._task = bar, task
+        self._stopping = False  # stays in view whatever counts come after
 
     def show(self, progress: JobProgress) -> None:
         """Move the bar."""
@@ -63,12 +67,13 @@ class BarProgress:
             self._task,
             total=progress.total if planned else None,
             completed=ended if planned else 0,
-            description=f"{progress.running} running" if planned else "listing files",
+            description=STOPPING if self._stopping else f"{progress.running} running" if planned else "listing files",
         )
 
     def interrupted(self) -> None:
         """Say so beside the bar."""
-        self._bar.update(self._task, description="stopping (Ctrl-C again: leave at once)")
+        self._stopping = True
+        self._bar.update(self._task, description=STOPPING)
 
 
 @contextmanager
