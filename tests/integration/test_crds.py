@@ -184,9 +184,10 @@ def test_a_new_object_fills_every_column_before_any_operator_saw_it(cluster: Clu
     assert "scanjob.mahavishnu.dev/fresh" in printed
 
 
-def test_the_kinds_are_found_by_their_category(cluster: Cluster, api: Api, place: str) -> None:
+def test_the_kinds_are_found_by_their_category(cluster: Cluster, api: Api, place: str, tmp_path: Path) -> None:
     api.must("POST", collection("WorkerPool", place), pool({"name": "listed"}))
-    printed = cluster.kubectl("get", "mahavishnu", "--namespace", place, "-o", "name").stdout
+    fresh = ("--cache-dir", str(tmp_path))  # kubectl remembers categories from before our kinds were there
+    printed = cluster.kubectl("get", "mahavishnu", "--namespace", place, "-o", "name", *fresh).stdout
     assert "workerpool.mahavishnu.dev/listed" in printed
 
 

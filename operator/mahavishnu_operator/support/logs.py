@@ -59,7 +59,10 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=wants_colour(sys.stderr))
+        else structlog.dev.ConsoleRenderer(
+            colors=wants_colour(sys.stderr),
+            exception_formatter=structlog.dev.plain_traceback,  # the default prints local variables: tokens are such
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

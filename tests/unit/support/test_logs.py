@@ -30,6 +30,19 @@ def test_stdout_stays_free_of_logs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b[31m" not in captured.err
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    configure_logging(level="info", json=as_json)
+    bearer = "".join(["abc", "123", "xyz"])
+    try:
+        raise ValueError(len(bearer))
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    logged = capsys.readouterr().err
+    assert "ValueError" in logged
+    assert bearer not in logged
+
+
 def test_an_unknown_level_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'loud' is not one of debug, info, warning, error"):
         configure_logging(level="loud")
