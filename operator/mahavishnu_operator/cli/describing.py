@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mahavishnu_operator.resources.protocol import Obj
+from mahavishnu_operator.support.text import printable
 
-from .output import OutputFormat, age, as_table, dump, printable
+from .output import OutputFormat, age, as_table, dump
 
 
 def describe_object(obj: Obj, events: Sequence[Obj]) -> str:

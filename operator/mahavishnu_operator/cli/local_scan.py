@@ -24,9 +24,10 @@ from mahavishnu_operator.control.embedded import EmbeddedEngine
 from mahavishnu_operator.control.engine import EngineOptions
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Obj
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
-from .output import printable, say
+from .output import say
 from .progress import Progress, make_progress
 
 if TYPE_CHECKING:

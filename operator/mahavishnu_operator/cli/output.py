@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Kind, Obj
+from mahavishnu_operator.support.text import printable
 
 
 class OutputFormat(StrEnum):
@@ -23,13 +24,6 @@ class OutputFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
-
-
-def printable(text: str) -> str:
-    """The text with control characters and undecodable bytes written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def dump(value: Any, form: OutputFormat) -> str:

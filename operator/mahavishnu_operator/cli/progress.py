@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.support.text import printable
 
-from .output import printable, say
+from .output import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mahavishnu_operator.api.reasons import Level
+from mahavishnu_operator.support.text import printable
 
 from .model import Finding, ToolReport, Unread
 from .report import Summary, ToolSummary, merge_reports, summarize, worst_first
@@ -53,13 +54,6 @@ def make_console(stream: TextIO) -> Console:
         markup=False,
         emoji=False,
     )
-
-
-def printable(text: str) -> str:
-    """The text with control characters and undecodable bytes written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def headline(summary: Summary, seconds: float) -> str:

@@ -15,6 +15,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .text import printable
+
 LEVELS = ("debug", "info", "warning", "error")
 _SECRET_WORDS = ("token", "password", "secret", "authorization", "session")
 HIDDEN = "[hidden]"
@@ -31,8 +33,8 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     r"""Write control characters as \xNN, so that a logged file name cannot move the cursor or forge a line."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+        if isinstance(value, str):
+            event[name] = printable(value)
     return event
 
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from mahavishnu_operator.cli.describing import describe_object
-from mahavishnu_operator.cli.output import OutputFormat, age, as_table, dump, object_table, printable
+from mahavishnu_operator.cli.output import OutputFormat, age, as_table, dump, object_table
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL
+from mahavishnu_operator.support.text import printable
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 

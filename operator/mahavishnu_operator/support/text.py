@@ -1,0 +1,13 @@
+"""Text from elsewhere on its way to a terminal or a log: names and messages come from scanned code.
+
+What must stay true: no control character reaches a terminal, which would obey it; nothing is left out.
+"""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """The text with control characters and undecodable bytes written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
