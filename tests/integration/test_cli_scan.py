@@ -133,6 +133,27 @@ def test_ctrl_c_stops_every_child_and_says_what_was_done(tree: Path) -> None:
     assert not alive
 
 
+@pytest.mark.parametrize(
+    "loaded", ["typer", "pydantic", "mahavishnu_operator.control.embedded", "cel.cel"]
+)
+def test_ctrl_c_while_the_program_starts_is_answered_in_words(tree: Path, loaded: str) -> None:
+    """Python itself says on stderr what it has just loaded."""
+    process = subprocess.Popen(
+        [MAHAVISHNU, "scan", str(tree)],
+        env=environment(PYTHONPROFILEIMPORTTIME="1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any(line.split("|")[-1].strip() == loaded for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+
+
 def wait_for_tool(pid: int, name: str) -> list[psutil.Process]:
     """All processes below `pid` once one of them runs that tool."""
     deadline = time.monotonic() + 60
@@ -163,9 +184,17 @@ def test_a_report_that_cannot_be_a_file_is_refused_before_the_scan(tree: Path, t
     assert "scanning" not in done.stderr
 
 
-def test_a_scan_that_selects_no_file_says_so(tree: Path) -> None:
+def test_a_scan_that_selects_no_file_is_incomplete(tree: Path) -> None:
     done = run("scan", tree, "--tool", "ruff", "--include", "*.nothing")
-    assert "no file was looked at" in done.stderr
+    assert done.returncode == 3
+    assert "no tool had a file to look at" in done.stderr
+
+
+def test_a_scan_whose_tool_could_read_nothing_is_incomplete(tree: Path) -> None:
+    (tree / "clean.py").write_text("def broken(:\n")
+    done = run("scan", tree, "--tool", "bandit")
+    assert done.returncode == 3
+    assert "bandit could not read its only file: clean.py" in done.stderr
 
 
 def test_a_file_that_the_scan_left_out_is_named(tree: Path) -> None:

@@ -1,5 +1,5 @@
 """`python -m mahavishnu_operator.cli` is `mahavishnu`."""
 
-from .main import main
+from .entry import main
 
 main()

@@ -16,7 +16,8 @@ class ExitCode(IntEnum):
     USAGE = 2  # bad input: an unknown tool, a path that is not there, a broken manifest
     INCOMPLETE = 3  # a scan could not look everywhere: a tool crashed, timed out or is not installed
     UNREACHABLE = 4  # no server answered
-    INTERRUPTED = 130  # Ctrl-C
+    INTERRUPTED = 130  # Ctrl-C (128 + SIGINT, as shells count)
+    TERMINATED = 143  # SIGTERM
 
 
 def exit_code_of(error: MahavishnuError) -> ExitCode:

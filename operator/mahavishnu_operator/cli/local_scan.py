@@ -2,8 +2,8 @@
 
 The pressure: this is how people meet the program, and what CI falls back to, so it must take the same path
 as a cluster (a WorkerPool, a ScanJob, leases, results) and leave nothing behind. What must stay true: on
-Ctrl-C the job is cancelled, every child is stopped, and what was done is said; a second Ctrl-C does not
-wait for the report.
+Ctrl-C the job is cancelled, every child is stopped, and what was done is said, however early it comes; a
+second Ctrl-C does not wait for the report.
 """
 
 from __future__ import annotations
@@ -91,37 +91,54 @@ def _object(kind: str, key: Key, spec: dict[str, Any]) -> Obj:
 async def run_local_scan(request: ScanRequest) -> ExitCode:
     """Run it and print the report; the exit code."""
     begun = time.monotonic()
+    signals = _listen()
     with tempfile.TemporaryDirectory(prefix="mahavishnu-scan-", ignore_cleanup_errors=True) as folder:
         options = EngineOptions(data_dir=Path(folder), dispatch_port=0, enable_local_process=True, path_roots=None)
         async with EmbeddedEngine(options) as engine:
+            if not signals.empty():
+                say("interrupted before anything was started")
+                return _exit_code_of_signal(signals.get_nowait())
             await engine.resources.create(WORKER_POOL, pool_manifest(request))
             await engine.resources.create(SCAN_JOB, job_manifest(request))
             with make_progress(request.root, request.workers) as progress:
-                job, interrupted = await _wait(engine, progress)
-            return await _report(engine, request, job, interrupted=interrupted, seconds=time.monotonic() - begun)
+                job, interrupt = await _wait(engine, progress, signals)
+            code = await _report(engine, request, job, interrupt=interrupt, seconds=time.monotonic() - begun)
+        if interrupt is not None:
+            say("all children have been stopped")
+        return code
 
 
-async def _wait(engine: EmbeddedEngine, progress: Progress) -> tuple[Obj, bool]:
-    """The job at its end, and whether a person ended it."""
-    loop = asyncio.get_running_loop()
-    interrupts: asyncio.Queue[None] = asyncio.Queue()
+def _listen() -> asyncio.Queue[signal.Signals]:
+    """The signals that end a scan, from now on."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupts.put_nowait, None)
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+def _exit_code_of_signal(number: signal.Signals) -> ExitCode:
+    return ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.TERMINATED
+
+
+async def _wait(
+    engine: EmbeddedEngine, progress: Progress, signals: asyncio.Queue[signal.Signals]
+) -> tuple[Obj, signal.Signals | None]:
+    """The job at its end, and the signal if a person ended it."""
     ending = asyncio.create_task(engine.wait_terminal(JOB, on_progress=progress.show))
     failing = asyncio.create_task(engine.failed())
-    pressed = asyncio.create_task(interrupts.get())
+    pressed = asyncio.create_task(signals.get())
     try:
         await asyncio.wait({ending, failing, pressed}, return_when=asyncio.FIRST_COMPLETED)
         if failing.done():
             failing.result()
         if ending.done():
-            return ending.result(), False
+            return ending.result(), None
         progress.interrupted()
         await engine.resources.merge(SCAN_JOB, JOB, {"spec": {"cancel": True}})
-        again = asyncio.create_task(interrupts.get())
+        again = asyncio.create_task(signals.get())
         await asyncio.wait({ending, failing, again}, timeout=CANCEL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
-        return (ending.result() if ending.done() else await engine.resources.get(SCAN_JOB, JOB)), True
+        return (ending.result() if ending.done() else await engine.resources.get(SCAN_JOB, JOB)), pressed.result()
     finally:
         for task in (ending, failing, pressed):
             task.cancel()
@@ -130,7 +147,7 @@ async def _wait(engine: EmbeddedEngine, progress: Progress) -> tuple[Obj, bool]:
 
 
 async def _report(
-    engine: EmbeddedEngine, request: ScanRequest, job: Obj, *, interrupted: bool, seconds: float
+    engine: EmbeddedEngine, request: ScanRequest, job: Obj, *, interrupt: signal.Signals | None, seconds: float
 ) -> ExitCode:
     """Print what there is and say how it went."""
     from mahavishnu_operator.scan.terminal import print_report
@@ -150,12 +167,11 @@ async def _report(
         print_report(log.reports, seconds=seconds, stream=sys.stdout)
     if log is not None and log.plan is not None:
         _say_what_was_left_out(log.plan)
-    if interrupted:
-        tasks = status.get("tasks", {})
-        say(
-            f"interrupted: {tasks.get('succeeded', 0)} of {tasks.get('total', 0)} tasks were done; all children stopped"
-        )
-        return ExitCode.INTERRUPTED
+    if interrupt is not None:
+        tasks = status.get("tasks") or {}
+        done = f"{tasks.get('succeeded', 0)} of {tasks.get('total', 0)} tasks were done"
+        say(f"interrupted: {done if tasks.get('total') else 'no task had begun'}")
+        return _exit_code_of_signal(interrupt)
     for condition in status.get("conditions", []):
         if condition["type"] == "Failed" and condition["status"] == "True":
             say(f"incomplete: {condition['message']}")
@@ -163,13 +179,11 @@ async def _report(
 
 
 def _say_what_was_left_out(plan: Plan) -> None:
-    """No finding in a file that nobody opened is no good news: name those files, or that there were none."""
+    """No finding in a file that nobody opened is no good news: name those files."""
     for each in plan.skipped[:MAX_LEFT_OUT]:
         say(f"left out: {printable(each.path)}: {printable(each.reason)}")
     if len(plan.skipped) > MAX_LEFT_OUT:
         say(f"and {len(plan.skipped) - MAX_LEFT_OUT} more left out; the SARIF report names all")
-    if not plan.file_count:
-        say("no file was looked at: the folder holds none, or --include and --exclude leave none")
 
 
 def exit_code(verdict: Verdict) -> ExitCode:

@@ -17,7 +17,7 @@ from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from . import logs, objects, operator, scan, up, worker
-from .exits import ExitCode, exit_code_of
+from .exits import exit_code_of
 
 app = typer.Typer(
     name="mahavishnu",
@@ -54,8 +54,8 @@ for command in (
     app.command()(command)
 
 
-def main() -> None:
-    """The entry point of both console scripts."""
+def run() -> None:
+    """Read the command line, do what it says, and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files can hold what a terminal of ASCII cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -66,5 +66,3 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(exit_code_of(error))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)

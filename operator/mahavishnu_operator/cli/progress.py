@@ -33,6 +33,13 @@ class Progress(Protocol):
         ...
 
 
+def _without_plan(progress: JobProgress) -> tuple[int, int]:
+    """Tasks ended and tasks in all, as the report counts them: the plan is the first and not among them."""
+    if progress.total <= 1:
+        return 0, 0
+    return progress.succeeded + progress.failed + progress.cancelled - 1, progress.total - 1
+
+
 class PlainProgress:
     """A line when a quarter more of the tasks has ended: readable in a CI log."""
 
@@ -41,12 +48,12 @@ class PlainProgress:
 
     def show(self, progress: JobProgress) -> None:
         """A line, if there is news worth one."""
-        ended = progress.succeeded + progress.failed + progress.cancelled
-        quarter = 4 * ended // progress.total if progress.total > 1 else 0  # 1: only the plan is known
+        ended, total = _without_plan(progress)
+        quarter = 4 * ended // total if total else 0
         if quarter > self._said:
             self._said = quarter
-            if progress.total > 1:
-                say(f"{ended} of {progress.total} tasks done, {progress.running} running")
+            if total:
+                say(f"{ended} of {total} tasks done, {progress.running} running")
 
     def interrupted(self) -> None:
         """A line."""
@@ -62,13 +69,12 @@ class BarProgress:
 
     def show(self, progress: JobProgress) -> None:
         """Move the bar."""
-        ended = progress.succeeded + progress.failed + progress.cancelled
-        planned = progress.total > 1
+        ended, total = _without_plan(progress)
         self._bar.update(
             self._task,
-            total=progress.total if planned else None,
-            completed=ended if planned else 0,
-            description=STOPPING if self._stopping else f"{progress.running} running" if planned else "listing files",
+            total=total or None,
+            completed=ended,
+            description=STOPPING if self._stopping else f"{progress.running} running" if total else "listing files",
         )
 
     def interrupted(self) -> None:

@@ -45,7 +45,7 @@ def scan(
     """Scan a folder with a pool of local workers and show the report.
 
     Exit codes: 0 passed; 1 findings at or over --fail-on; 2 bad input; 3 incomplete (a tool crashed, timed out or
-    is not installed); 130 interrupted.
+    is not installed); 130 interrupted (143 by SIGTERM).
     """
     from mahavishnu_operator.support.logs import configure_logging
 

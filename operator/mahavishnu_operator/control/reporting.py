@@ -13,10 +13,11 @@ from typing import Any
 from mahavishnu_operator.api.reasons import Verdict
 from mahavishnu_operator.api.scanjob import Scan
 from mahavishnu_operator.scan.model import Plan, ToolReport
-from mahavishnu_operator.scan.report import decide_verdict, merge_reports, summarize
+from mahavishnu_operator.scan.report import decide_verdict, merge_reports, problems_of, summarize
 from mahavishnu_operator.scan.sarif import encode_log, make_log
 
-from .results import tool_problems
+from .conditions import shorten
+from .results import SHORT
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 
@@ -52,6 +53,6 @@ def build_report(reports: Sequence[ToolReport], plan: Plan | None, *, job: str, 
         truncated=truncated,
         verdict=verdict,
         findings=findings,
-        problems=tool_problems(merged),
+        problems=tuple(shorten(problem, SHORT) for problem in problems_of(summary)),
         summary=summary.to_json() | {"verdict": verdict.value},
     )

@@ -6,7 +6,7 @@ what a worker delivered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mahavishnu_operator.api.wire import TaskResult
@@ -24,19 +24,14 @@ def tool_report(task: str, result: TaskResult, payload: bytes | None) -> ToolRep
             return decode_tool_report(payload)
         except (ValueError, KeyError, TypeError, AttributeError):
             return _no_answer(task, "crashed", f"task {task}: its answer cannot be read")
-    outcomes: dict[str, Outcome] = {"timed-out": "timed-out", "cancelled": "cancelled"}
     why = result.message or result.reason or result.status
-    return _no_answer(task, outcomes.get(result.status, "crashed"), f"task {task}: {why}")
+    if result.status == "cancelled":  # one sentence for all of a tool's tasks, however many
+        return _no_answer(task, "cancelled", why)
+    return _no_answer(task, "timed-out" if result.status == "timed-out" else "crashed", f"task {task}: {why}")
 
 
 def _no_answer(task: str, outcome: Outcome, message: str) -> ToolReport:
     return ToolReport(tool=task.rpartition("-")[0] or task, version="", outcome=outcome, message=shorten(message))
-
-
-def tool_problems(reports: Iterable[ToolReport]) -> tuple[str, ...]:
-    """One line for each tool that did not look at all it was given."""
-    words = {report.tool: report for report in reports if report.outcome != "ok"}
-    return tuple(f"{tool} {r.outcome}: {shorten(r.message, SHORT)}" for tool, r in sorted(words.items()))
 
 
 def command_problems(results: Sequence[tuple[str, TaskResult]]) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """One answer out of many tool reports: merged by tool, counted, measured against failOn.
 
 The pressure: a gate is only worth something when "no findings" cannot mean "nobody looked". What must stay
-true: a tool with one bin unanswered has not looked, whatever the other bins said; findings at or over failOn
-fail the job all the same, because they are known; counting is done on merged reports, so that the table, the
-status and the SARIF log agree. Pure.
+true: a tool with one bin unanswered has not looked, whatever the other bins said, nor has one that could read
+none of its files, and a scan without a file to look at has not looked at all; findings at or over failOn fail
+the job all the same, because they are known; counting is done on merged reports, so that the table, the status
+and the SARIF log agree. Pure.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mahavishnu_operator.api.reasons import Level, Verdict
+from mahavishnu_operator.support.text import printable
 
 from .fingerprints import position
 from .model import Finding, Outcome, ToolReport
@@ -24,7 +26,10 @@ MAX_MESSAGES = 5
 
 @dataclass(frozen=True, slots=True)
 class ToolSummary:
-    """One tool: `files` it answered for, `seconds` of all its processes together."""
+    """One tool: `files` it answered for, of them `unread`; `seconds` of all its processes together.
+
+    `message`: empty when it looked, else why not.
+    """
 
     tool: str
     version: str
@@ -34,6 +39,11 @@ class ToolSummary:
     unread: int
     seconds: float
     message: str = ""
+
+    @property
+    def looked(self) -> bool:
+        """It answered, and could read one of its files (or had none)."""
+        return self.outcome == "ok" and (self.unread < self.files or not self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +60,8 @@ class Summary:
 
     @property
     def all_looked(self) -> bool:
-        """Every tool answered for all of its files (an unread file is an answer)."""
-        return all(tool.outcome == "ok" for tool in self.tools)
+        """Every tool answered for all of its files (an unread file is an answer), and one of them had a file."""
+        return all(tool.looked for tool in self.tools) and any(tool.files for tool in self.tools)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the fields' names."""
@@ -121,15 +131,38 @@ def summarize(merged: Sequence[ToolReport], *, files: int | None = None, cached:
                 outcome=report.outcome,
                 findings=len(report.findings),
                 files=report.files,
-                unread=len(report.unread),
+                unread=_unread_files(report),
                 seconds=round(report.seconds, 3),
-                message=report.message,
+                message=report.message or _why_blind(report),
             )
             for report in merged
         ),
         files=max((report.files for report in merged), default=0) if files is None else files,
         unread=len({each.path for report in merged for each in report.unread}),
         cached=cached,
+    )
+
+
+def _unread_files(report: ToolReport) -> int:
+    return len({each.path for each in report.unread})
+
+
+def _why_blind(report: ToolReport) -> str:
+    if report.outcome != "ok" or not report.files or _unread_files(report) < report.files:
+        return ""
+    first = report.unread[0]
+    which = "its only file" if report.files == 1 else f"any of its {report.files} files"
+    return f"could not read {which}: {printable(first.path)}: {printable(first.reason)}"
+
+
+def problems_of(summary: Summary) -> tuple[str, ...]:
+    """One line for each tool that did not look at all it was given; or that no tool was given anything."""
+    if summary.tools and not any(tool.files or tool.outcome != "ok" for tool in summary.tools):
+        return ("no tool had a file to look at: the source holds none for them, or include and exclude leave none",)
+    return tuple(
+        f"{tool.tool} {tool.message}" if tool.outcome == "ok" else f"{tool.tool} {tool.outcome}: {tool.message}"
+        for tool in summary.tools
+        if not tool.looked
     )
 
 

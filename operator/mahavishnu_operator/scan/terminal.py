@@ -61,8 +61,10 @@ def headline(summary: Summary, seconds: float) -> str:
     levels = [(level, summary.by_level.get(level.value, 0)) for level in reversed(Level)]
     counted = ", ".join(_many(number, level.value) for level, number in levels if number)
     found = f"{_many(summary.total, 'finding')} ({counted})" if summary.total else "no findings"
-    blind = [tool.tool for tool in summary.tools if tool.outcome != "ok"]
+    blind = [tool.tool for tool in summary.tools if not tool.looked]
     missing = f"; {', '.join(blind)} did not look everywhere" if blind else ""
+    if not any(tool.files or tool.outcome != "ok" for tool in summary.tools):
+        missing = "; no file was looked at"
     return f"{found} in {seconds:.1f} s{missing}"
 
 
@@ -77,6 +79,8 @@ def tool_line(tool: ToolSummary) -> str:
         return words + (known if tool.findings else "")
     if not tool.files:
         return "no files to look at"
+    if not tool.looked:
+        return tool.message
     found = _many(tool.findings, "finding") if tool.findings else "clean"
     unread = f", {_many(tool.unread, 'file')} not read" if tool.unread else ""
     return f"{found} in {_many(tool.files, 'file')}, {tool.seconds:.1f} s{unread}"
@@ -135,7 +139,7 @@ def _print_tools(console: Console, summary: Summary) -> None:
     rows = [
         (
             Text(f"{tool.tool} {printable(tool.version)}".rstrip(), style="bold"),
-            Text(printable(tool_line(tool)), style="" if tool.outcome == "ok" else "bold red"),
+            Text(printable(tool_line(tool)), style="" if tool.looked else "bold red"),
         )
         for tool in summary.tools
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from mahavishnu_operator.api.reasons import Level, Verdict
 from mahavishnu_operator.scan.model import Unread
-from mahavishnu_operator.scan.report import compare, decide_verdict, merge_reports, no_answer, summarize
+from mahavishnu_operator.scan.report import compare, decide_verdict, merge_reports, no_answer, problems_of, summarize
 
 from .reports import finding, report
 
@@ -102,7 +102,26 @@ def test_the_verdict_measures_findings_and_never_passes_a_blind_tool(
 
 
 def test_a_file_that_was_not_read_does_not_make_a_tool_blind() -> None:
-    summary = summarize(merge_reports([report("bandit", unread=(Unread("a.py", "syntax error"),))]))
+    summary = summarize(merge_reports([report("bandit", files=2, unread=(Unread("a.py", "syntax error"),))]))
+    assert decide_verdict(summary, Level.ERROR) is Verdict.PASSED
+    assert problems_of(summary) == ()
+
+
+def test_a_tool_that_could_read_none_of_its_files_did_not_look() -> None:
+    blind = report("bandit", files=1, unread=(Unread("a.py", "syntax error"),))
+    summary = summarize(merge_reports([blind, report("ruff", files=1)]))
+    assert decide_verdict(summary, Level.ERROR) is Verdict.INCOMPLETE
+    assert problems_of(summary) == ("bandit could not read its only file: a.py: syntax error",)
+
+
+def test_a_scan_without_a_file_has_not_looked() -> None:
+    summary = summarize(merge_reports([], tools=["bandit", "ruff"]), files=0)
+    assert decide_verdict(summary, Level.NONE) is Verdict.INCOMPLETE
+    assert "no tool had a file" in problems_of(summary)[0]
+
+
+def test_a_tool_without_a_file_of_its_kind_spoils_nothing() -> None:
+    summary = summarize(merge_reports([report("codespell", files=1)], tools=["bandit", "codespell"]), files=1)
     assert decide_verdict(summary, Level.ERROR) is Verdict.PASSED
 
 

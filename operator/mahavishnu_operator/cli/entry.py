@@ -1,0 +1,27 @@
+"""Where both console scripts begin: light enough that Ctrl-C is answered in words while the program still loads.
+
+The pressure: loading takes up to a second, and a KeyboardInterrupt in it ends in a traceback of whatever module was
+being read. What must stay true: nothing of ours but this module is imported before the handler is in place; commands
+that have something to stop take the signals over in their event loop, before they start it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+
+def leave_at_once(number: int, frame: FrameType | None) -> None:
+    """There is nothing to stop yet, so nothing is unwound either."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+def main() -> None:
+    """The entry point of `mahavishnu` and `kubectl-mahavishnu`."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a background job of a shell stays deaf to Ctrl-C
+        signal.signal(signal.SIGINT, leave_at_once)
+    from .main import run
+
+    run()
