@@ -133,9 +133,7 @@ def test_ctrl_c_stops_every_child_and_says_what_was_done(tree: Path) -> None:
     assert not alive
 
 
-@pytest.mark.parametrize(
-    "loaded", ["typer", "pydantic", "mahavishnu_operator.control.embedded", "cel.cel"]
-)
+@pytest.mark.parametrize("loaded", ["typer", "pydantic", "mahavishnu_operator.control.embedded", "cel.cel"])
 def test_ctrl_c_while_the_program_starts_is_answered_in_words(tree: Path, loaded: str) -> None:
     """Python itself says on stderr what it has just loaded."""
     process = subprocess.Popen(
