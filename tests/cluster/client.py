@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ class Cluster:
         """What `kubectl ARGS -o json` prints, parsed. Raises KubectlError."""
         return json.loads(self.kubectl(*args, "-o", "json").stdout)
 
+    def install_kinds(self, manifests: Path) -> None:
+        """Apply CustomResourceDefinitions and return when the API server serves them. Raises KubectlError.
+
+        `kubectl wait` gives up on a definition whose conditions are still null, as they are for its first moments.
+        """
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(manifests))
+        deadline = time.monotonic() + KUBECTL_TIMEOUT
+        while missing := [
+            item["metadata"]["name"]
+            for item in self.json("get", "-f", str(manifests))["items"]
+            if ("Established", "True") not in _conditions(item)
+        ]:
+            if time.monotonic() > deadline:
+                raise KubectlError(f"not served after {KUBECTL_TIMEOUT} s: {', '.join(missing)}")
+            time.sleep(0.05)
+
     @functools.cached_property
     def server(self) -> str:
         """The API server's URL."""
@@ -93,6 +110,10 @@ class Cluster:
             namespace=namespace,
         )
         return replace(self, kubeconfig=kubeconfig)
+
+
+def _conditions(obj: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(each["type"], each["status"]) for each in obj.get("status", {}).get("conditions") or ()}
 
 
 def write_kubeconfig(

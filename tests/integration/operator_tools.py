@@ -261,8 +261,7 @@ async def poll(true: Callable[[], bool]) -> None:
 
 def deploy(cluster: Cluster) -> None:
     """Install the kinds, and the operator's account with its rights, as the manifests say."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
+    cluster.install_kinds(CRDS)
     cluster.kubectl("apply", "-k", str(DEPLOY))
 
 

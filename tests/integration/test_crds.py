@@ -57,9 +57,7 @@ class Api:
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Iterator[Api]:
     """The API server with our CRDs."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    names = [f"customresourcedefinition/{plural}.mahavishnu.dev" for plural in PLURALS.values()]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    cluster.install_kinds(CRDS)
     proxy = subprocess.Popen(
         [str(cluster.kubectl_binary), f"--kubeconfig={cluster.kubeconfig}", "proxy", "--port=0"],
         stdout=subprocess.PIPE,

@@ -111,14 +111,15 @@ async def test_a_clean_tree_passes(tmp_path: Path) -> None:
     assert (status["phase"], status["verdict"], status["findings"]["total"]) == ("Succeeded", "Passed", 0)
 
 
-async def test_a_tree_that_no_tool_looks_at_passes_with_an_empty_report(tmp_path: Path) -> None:
+async def test_a_tree_in_which_no_tool_finds_a_file_is_incomplete(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     async with engine(tmp_path / "data") as made:
         await made.resources.create(WORKER_POOL, pool())
         await made.resources.create(SCAN_JOB, scan(source, "ruff"))
         status = await ended(made)
-    assert (status["phase"], status["verdict"], status["tasks"]["total"]) == ("Succeeded", "Passed", 0)
+    assert (status["phase"], status["verdict"], status["tasks"]["total"]) == ("Failed", "Incomplete", 0)
+    assert condition(status, "Failed") == ("True", "Incomplete")
 
 
 async def test_a_folder_that_is_not_there_fails_the_plan_in_words(tmp_path: Path) -> None:

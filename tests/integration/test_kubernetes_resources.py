@@ -21,8 +21,7 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 @pytest.fixture(scope="module")
 def kinds(cluster: Cluster) -> Cluster:
     """The cluster with our CRDs."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
+    cluster.install_kinds(CRDS)
     return cluster
 
 

@@ -20,8 +20,7 @@ def leave_at_once(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """The entry point of `mahavishnu` and `kubectl-mahavishnu`."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a background job of a shell stays deaf to Ctrl-C
-        signal.signal(signal.SIGINT, leave_at_once)
+    signal.signal(signal.SIGINT, leave_at_once)  # also where a shell's background job ignores it: somebody sent it
     from .main import run
 
     run()

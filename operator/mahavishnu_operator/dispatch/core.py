@@ -4,7 +4,7 @@ The pressure: memory is a copy of the store, and a copy that differs leases a ta
 every write goes through `Core.write`: memory follows when it is durable, nothing in between is cancelled
 half-way (`finish`), two writes about one task never overlap (a lease that is settling, `quiet` for jobs),
 and when it is not known whether a write happened the dispatcher stops, and its successor rebuilds from the store.
-What must stay true: StaleEpoch stops this dispatcher for good; a StoreFull leaves memory as it was.
+What must stay true: StaleEpoch stops this dispatcher for good; a NotStored leaves memory as it was.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from mahavishnu_operator.store.protocol import StaleEpoch, Store, StoreFull
+from mahavishnu_operator.store.protocol import NotStored, StaleEpoch, Store
 
 from .errors import CallRefused, NotLeader, Starting, TryAgain
 from .leases import LeaseTable
@@ -99,19 +99,19 @@ class Core:
         """Await a write of the store. TryAgain: nothing was written. NotLeader: this dispatcher stopped."""
         try:
             return await call
-        except StoreFull as error:
-            raise TryAgain(error.message, hint=error.hint) from error
+        except NotStored as error:
+            raise TryAgain(error.message, hint=error.hint, reason=error.reason) from error
         except Exception as error:
             self.stop(error)  # whether it was written is not known: memory may be wrong from here on
             words = "another dispatcher took over" if isinstance(error, StaleEpoch) else "the store failed"
             raise NotLeader(f"{words}: {error}", hint="try again: its successor answers") from error
 
     async def keep(self, call: Awaitable[T]) -> T:
-        """Await a write that memory has no copy of. TryAgain: the store is full; other errors are the caller's."""
+        """Await a write that memory has no copy of. TryAgain: nothing was written; other errors are the caller's."""
         try:
             return await call
-        except StoreFull as error:
-            raise TryAgain(error.message, hint=error.hint) from error
+        except NotStored as error:
+            raise TryAgain(error.message, hint=error.hint, reason=error.reason) from error
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a write with what follows from it to its end, even if the caller is cancelled meanwhile."""

@@ -38,10 +38,28 @@ class StaleEpoch(MahavishnuError):
     reason = "StaleEpoch"
 
 
-class StoreFull(MahavishnuError):
-    """The disk under the store is full: nothing was written, the same call may work later."""
+class NotStored(MahavishnuError):
+    """Nothing was written; the same call may work later."""
+
+    reason = "NotStored"
+
+
+class StoreFull(NotStored):
+    """The disk under the store is full."""
 
     reason = "StoreFull"
+
+
+class StoreUnavailable(NotStored):
+    """The database server could not be reached, or could not finish the transaction."""
+
+    reason = "StoreUnavailable"
+
+
+class OutcomeUnknown(MahavishnuError):
+    """The database server went away in the middle of a commit and has not said since what became of it."""
+
+    reason = "OutcomeUnknown"
 
 
 class BlobDamaged(MahavishnuError):
@@ -51,7 +69,7 @@ class BlobDamaged(MahavishnuError):
 
 
 class Store(Protocol):
-    """All methods may raise StaleEpoch (where they take `epoch`) and StoreFull."""
+    """All methods may raise StaleEpoch (where they take `epoch`), NotStored, and OutcomeUnknown on a server."""
 
     async def take_epoch(self, holder: str) -> int:
         """Become the writer: the highest epoch so far plus one, durable. Lower epochs are refused from now on."""

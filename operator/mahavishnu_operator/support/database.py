@@ -1,10 +1,8 @@
 """SQLite for an asyncio program: one writer thread, many callers a commit, reads beside it.
 
-The pressure: a write is only done when it is on disk (synchronous=FULL, one fsync a commit), and an fsync
-for each of thousands of writes a second would be the speed limit of everything. So callers hand in
-functions; the writer runs all that are waiting, each in a savepoint of its own, and commits once for
-the group. What must stay true: a caller hears of success only after the commit; an exception undoes that
-caller's work alone; one process writes a file (a lock file says which); the event loop is never blocked.
+The pressure: a write is only done when it is on disk (synchronous=FULL, one fsync a commit), see support.group_commit;
+each caller's work has a savepoint of its own. What must stay true: an exception undoes that caller's work alone; one
+process writes a file (a lock file says which).
 """
 
 from __future__ import annotations
@@ -12,38 +10,21 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .errors import Conflict, InvalidInput, MahavishnuError
+from .group_commit import DatabaseFull, GroupWriter, Work
 
 T = TypeVar("T")
 
-MAX_GROUP = 512  # works in one commit: bounds how long the first of them waits
 BUSY_SECONDS = 5.0
 READERS = 2
-
-
-class DatabaseFull(MahavishnuError):
-    """The disk is full or refused the write: nothing of it was stored."""
-
-    reason = "StoreFull"
-
-
-@dataclass(slots=True)
-class _Work:
-    run: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    value: Any = None
-    error: BaseException | None = None
 
 
 class Database:
@@ -62,12 +43,10 @@ class Database:
             os.close(self._lock_fd)
             raise
         self._closed = False
-        self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{path.name}-reader")
         self._reading = threading.local()
         self._read_connections: list[sqlite3.Connection] = []
-        self._thread = threading.Thread(target=self._write_loop, name=f"{path.name}-writer", daemon=True)
-        self._thread.start()
+        self._writing = GroupWriter(self._commit_group, name=path.name)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction that is on disk when this returns. Its exceptions are raised here.
@@ -77,10 +56,7 @@ class Database:
         executescript). A caller that is cancelled while it waits does not undo its work.
         """
         self._check_open()
-        loop = asyncio.get_running_loop()
-        item = _Work(work, loop, loop.create_future())
-        self._works.put(item)
-        return await item.future  # type: ignore[no-any-return]
+        return await self._writing.write(work)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a read-only connection that sees every finished write."""
@@ -92,11 +68,11 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        self._works.put(None)
+        self._writing.end()
         await asyncio.to_thread(self._release)  # one thread does it all: a cancelled caller leaves nothing open
 
     def _release(self) -> None:
-        self._thread.join()
+        self._writing.join()
         self._readers.shutdown()
         for connection in [*self._read_connections, self._writer]:
             connection.close()
@@ -118,20 +94,7 @@ class Database:
             self._read_connections.append(connection)
         return work(connection)
 
-    def _write_loop(self) -> None:
-        while (first := self._works.get()) is not None:
-            group, last = [first], False
-            while len(group) < MAX_GROUP and not self._works.empty():
-                item = self._works.get()
-                if item is None:
-                    last = True
-                    break
-                group.append(item)
-            self._commit_group(group)
-            if last:
-                return
-
-    def _commit_group(self, group: list[_Work]) -> None:
+    def _commit_group(self, group: list[Work]) -> None:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for item in group:
@@ -143,12 +106,8 @@ class Database:
                     self._writer.execute("ROLLBACK")
             for item in group:
                 item.error = item.error or _in_words(error, self._path)
-        for loop in {item.loop for item in group}:
-            finished = [item for item in group if item.loop is loop]
-            with suppress(RuntimeError):  # a closed loop has nobody left to tell
-                loop.call_soon_threadsafe(_resolve, finished)
 
-    def _run_in_savepoint(self, item: _Work) -> None:
+    def _run_in_savepoint(self, item: Work) -> None:
         self._writer.execute("SAVEPOINT work")
         try:
             item.value = item.run(self._writer)
@@ -160,19 +119,7 @@ class Database:
         self._writer.execute("RELEASE work")
 
 
-def _resolve(finished: list[_Work]) -> None:
-    for item in finished:
-        if item.future.done():
-            continue
-        if item.error is not None:
-            item.future.set_exception(item.error)
-        else:
-            item.future.set_result(item.value)
-
-
 def _in_words(error: BaseException, path: Path) -> BaseException:
-    if isinstance(error, StopIteration):  # a future refuses to carry it
-        return RuntimeError("a database work ended with StopIteration")
     if not isinstance(error, sqlite3.OperationalError):
         return error
     name = getattr(error, "sqlite_errorname", "")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mahavishnu_operator.store.blob_folder import BlobFolder
 from mahavishnu_operator.store.protocol import BlobDamaged
-from mahavishnu_operator.store.sqlite.blobs import BlobFolder
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .conftest import Holder

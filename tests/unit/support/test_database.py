@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mahavishnu_operator.support.database import Database, DatabaseFull
+from mahavishnu_operator.support.database import Database
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError
+from mahavishnu_operator.support.group_commit import DatabaseFull
 
 FIRST = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT);"
 

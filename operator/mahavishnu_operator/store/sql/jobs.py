@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 import msgspec
 
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.group_commit import Session
 
 from . import results
 from .references import named_in, tie, tied_to
@@ -17,7 +17,7 @@ _JOB_COLUMNS = "uid, namespace, name, pool, priority, parallelism, max_attempts,
 _TASK_COLUMNS = "job, task, seq, spec, priority, state, attempts, charged, lost"
 
 
-def add_job(connection: sqlite3.Connection, job: JobRecord, tasks: Sequence[TaskRecord], *, now: float) -> None:
+def add_job(connection: Session, job: JobRecord, tasks: Sequence[TaskRecord], *, now: float) -> None:
     """Insert what is not there yet. Tasks of a cancelled job come in cancelled."""
     if strange := [str(task.key) for task in tasks if task.key.job != job.uid]:
         raise InvalidInput(f"job {job.uid} was given tasks of another job: {', '.join(strange[:5])}")
@@ -45,13 +45,13 @@ def add_job(connection: sqlite3.Connection, job: JobRecord, tasks: Sequence[Task
     cancel_queued_if_cancelled(connection, job.uid, now=now)
 
 
-def set_job_state(connection: sqlite3.Connection, uid: str, state: JobState, *, now: float) -> None:
+def set_job_state(connection: Session, uid: str, state: JobState, *, now: float) -> None:
     """Change the state of a job that is not closed; cancelling also ends its queued tasks."""
     connection.execute("UPDATE jobs SET state = ? WHERE uid = ? AND state <> 'closed'", (state.value, uid))
     cancel_queued_if_cancelled(connection, uid, now=now)
 
 
-def cancel_queued_if_cancelled(connection: sqlite3.Connection, uid: str, *, now: float) -> None:
+def cancel_queued_if_cancelled(connection: Session, uid: str, *, now: float) -> None:
     """Give every queued task of a cancelled job its result; of any other job, nothing."""
     queued = connection.execute(
         "SELECT t.task, t.attempts FROM tasks t JOIN jobs j ON j.uid = t.job"
@@ -71,13 +71,13 @@ def cancel_queued_if_cancelled(connection: sqlite3.Connection, uid: str, *, now:
     )
 
 
-def open_jobs(connection: sqlite3.Connection) -> list[JobRecord]:
+def open_jobs(connection: Session) -> list[JobRecord]:
     """Jobs that are not closed, oldest first."""
     rows = connection.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE state <> 'closed' ORDER BY added_at, uid")  # noqa: S608
     return [msgspec.convert(dict(zip(_JOB_COLUMNS.split(", "), row, strict=True)), JobRecord) for row in rows]
 
 
-def tasks_of(connection: sqlite3.Connection, uid: str) -> list[TaskRecord]:
+def tasks_of(connection: Session, uid: str) -> list[TaskRecord]:
     """All tasks of a job, by seq."""
     rows = connection.execute(f"SELECT {_TASK_COLUMNS} FROM tasks WHERE job = ? ORDER BY seq, task", (uid,))  # noqa: S608
     return [
@@ -86,7 +86,7 @@ def tasks_of(connection: sqlite3.Connection, uid: str) -> list[TaskRecord]:
     ]
 
 
-def forget(connection: sqlite3.Connection, uids: Sequence[str]) -> set[str]:
+def forget(connection: Session, uids: Sequence[str]) -> set[str]:
     """Delete these jobs with all that hangs on them; the blobs that they named."""
     blobs = tied_to(connection, uids)
     connection.executemany("DELETE FROM jobs WHERE uid = ?", [(uid,) for uid in uids])

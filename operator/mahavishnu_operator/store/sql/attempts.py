@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from mahavishnu_operator.api.reasons import FailureClass
@@ -13,12 +12,13 @@ from mahavishnu_operator.store.records import (
     TaskState,
 )
 from mahavishnu_operator.support.errors import Conflict
+from mahavishnu_operator.support.group_commit import Session
 
 from . import results
 from .jobs import cancel_queued_if_cancelled
 
 
-def record_grants(connection: sqlite3.Connection, grants: Sequence[GrantRecord]) -> None:
+def record_grants(connection: Session, grants: Sequence[GrantRecord]) -> None:
     """Mark tasks leased and open their attempts. Conflict when one of them is not queued: nothing is written."""
     changed = connection.executemany(
         "UPDATE tasks SET state = 'leased', attempts = ?"
@@ -35,7 +35,7 @@ def record_grants(connection: sqlite3.Connection, grants: Sequence[GrantRecord])
     )
 
 
-def open_grants(connection: sqlite3.Connection) -> list[GrantRecord]:
+def open_grants(connection: Session) -> list[GrantRecord]:
     """The open attempt of every leased task."""
     rows = connection.execute(
         "SELECT a.job, a.task, a.attempt, a.epoch, a.worker, a.granted_at, a.lease_seconds FROM attempts a"
@@ -45,7 +45,7 @@ def open_grants(connection: sqlite3.Connection) -> list[GrantRecord]:
     return [GrantRecord(TaskKey(job, task), *rest) for job, task, *rest in rows]
 
 
-def end_attempts(connection: sqlite3.Connection, ends: Sequence[AttemptEnd]) -> None:
+def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
     """Close attempts that brought no answer; those that are closed already are left as they are.
 
     A task of a cancelled job is not queued again: it is cancelled, or the job's counts would never add up.

@@ -1,17 +1,15 @@
-"""SqliteStore: the store's protocol on one SQLite file, and blobs in a folder beside it.
+"""SqlStore: the store's protocol on a database that takes SQL, and a place for blobs.
 
-Every method is one transaction of `support.database`; those that name an epoch check it first in that same
-transaction, so that a dispatcher that was replaced writes nothing, however late its call arrives.
+Every method is one transaction; those that name an epoch check it first in that same transaction, so that a
+dispatcher that was replaced writes nothing, however late its call arrives. What must stay true: a work handed to the
+database does nothing but talk to it, because it may be run again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -31,26 +29,29 @@ from mahavishnu_operator.store.records import (
     TaskRecord,
     TokenRecord,
 )
-from mahavishnu_operator.store.schema import MIGRATIONS
-from mahavishnu_operator.support.database import Database, DatabaseFull
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
+from mahavishnu_operator.support.group_commit import DatabaseFull, Session
 
 from . import attempts, jobs, keeping, references, results
-from .blobs import BlobFolder
+from .database import Blobs, Database
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 SWEPT_AT_ONCE = 1000  # blobs looked at in one turn of the writer: results do not wait long behind them
 
 
-class SqliteStore:
-    """See store.protocol.Store. `folder` is made; a second process that opens it is refused (Conflict)."""
+class SqlStore:
+    """See store.protocol.Store. `fence`: the statement that reads (epoch, holder) inside a write."""
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database = Database(folder / "engine.db", MIGRATIONS)
-        self._blobs = BlobFolder(folder / "blobs")
-        self._clock = clock
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        *,
+        fence: str = "SELECT epoch, holder FROM epoch",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database, self._blobs, self._fence, self._clock = database, blobs, fence, clock
         self._opened_at = self._swept_at = clock()
 
     async def take_epoch(self, holder: str) -> int:
@@ -115,7 +116,7 @@ class SqliteStore:
 
     async def put_blob(self, data: bytes, *, job: str = "") -> str:
         """Store bytes; with `job` they live at least as long as that job."""
-        digest = await asyncio.to_thread(self._blobs.put, data)
+        digest = await self._blobs.put(data)
         if job:
             await self.name_blobs(job, [digest])
         return digest
@@ -126,15 +127,15 @@ class SqliteStore:
 
     async def blob(self, sha256: str) -> bytes | None:
         """The bytes of a blob, checked."""
-        return await asyncio.to_thread(self._blobs.get, sha256)
+        return await self._blobs.get(sha256)
 
     async def put_report(self, epoch: int, report: ReportRecord) -> None:
         """Store or replace a job's report. NotFound: the job is not there, or the blob was not put before."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            if not self._blobs.has(report.sha256):
+        def work(session: Session) -> None:
+            if not self._blobs.has(session, report.sha256):
                 raise NotFound(f"report of job {report.job}: there is no blob {report.sha256}", hint="put it first")
-            keeping.put_report(connection, report)
+            keeping.put_report(session, report)
 
         await self._fenced(epoch, work)
 
@@ -167,7 +168,7 @@ class SqliteStore:
         freed = await self._fenced(epoch, lambda c: jobs.forget(c, uids))
         try:
             await self._collect(freed)
-        except (MahavishnuError, OSError, sqlite3.Error) as error:  # the jobs are forgotten, whatever becomes of blobs
+        except (MahavishnuError, OSError) as error:  # the jobs are forgotten, whatever becomes of blobs
             log.warning(
                 "blobs of forgotten jobs could not be deleted", error=str(error), again_in=references.YOUNG_SECONDS
             )
@@ -193,28 +194,28 @@ class SqliteStore:
         candidates = list(freed)
         if now - self._swept_at >= references.YOUNG_SECONDS:
             self._swept_at = now
-            candidates = await asyncio.to_thread(self._blobs.put_before, now - references.YOUNG_SECONDS)
+            candidates = await self._blobs.put_before(now - references.YOUNG_SECONDS)
         for start in range(0, len(candidates), SWEPT_AT_ONCE):
             some = candidates[start : start + SWEPT_AT_ONCE]
             await self._write(partial(self._drop_waste, some, now=now))
 
-    def _drop_waste(self, digests: list[str], connection: sqlite3.Connection, *, now: float) -> None:
-        before = references.collectable_before(connection, now=now)
-        self._blobs.drop(references.untied(connection, digests), before=before)
+    def _drop_waste(self, digests: list[str], session: Session, *, now: float) -> None:
+        before = references.collectable_before(session, now=now)
+        self._blobs.drop(session, references.untied(session, digests), before=before)
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, work: Callable[[Session], T]) -> T:
         try:
             return await self._database.write(work)
         except DatabaseFull as error:
             raise StoreFull(error.message, hint=error.hint) from None
 
-    async def _fenced(self, epoch: int, work: Callable[[sqlite3.Connection], T]) -> T:
-        def checked(connection: sqlite3.Connection) -> T:
-            current, holder = connection.execute("SELECT epoch, holder FROM epoch").fetchone()
+    async def _fenced(self, epoch: int, work: Callable[[Session], T]) -> T:
+        def checked(session: Session) -> T:
+            current, holder = session.execute(self._fence).fetchone()
             if current > epoch:
                 raise StaleEpoch(
                     f"epoch {epoch} was replaced by epoch {current} of {holder}", hint="stop this dispatcher"
                 )
-            return work(connection)
+            return work(session)
 
         return await self._write(checked)

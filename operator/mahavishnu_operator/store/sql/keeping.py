@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
 
 from mahavishnu_operator.store.records import MemoryKey, OutputPiece, ReportRecord, TaskKey, TokenRecord
 from mahavishnu_operator.support.errors import NotFound
+from mahavishnu_operator.support.group_commit import Session
 
 from .references import tie
 
 
-def append_output(connection: sqlite3.Connection, pieces: Sequence[OutputPiece]) -> None:
+def append_output(connection: Session, pieces: Sequence[OutputPiece]) -> None:
     """Keep pieces of tasks that exist; the same piece again is ignored."""
     connection.executemany(
         "INSERT INTO outputs (job, task, attempt, stream, start, data) SELECT ?, ?, ?, ?, ?, ?"
@@ -22,7 +22,7 @@ def append_output(connection: sqlite3.Connection, pieces: Sequence[OutputPiece])
 
 
 def read_output(
-    connection: sqlite3.Connection, key: TaskKey, *, attempt: int | None, stream: str, offset: int, limit: int
+    connection: Session, key: TaskKey, *, attempt: int | None, stream: str, offset: int, limit: int
 ) -> bytes:
     """Up to `limit` bytes from `offset`; b'' at the end or where nothing is known."""
     if attempt is None:
@@ -43,7 +43,7 @@ def read_output(
     return bytes(page[:limit])
 
 
-def put_report(connection: sqlite3.Connection, report: ReportRecord) -> None:
+def put_report(connection: Session, report: ReportRecord) -> None:
     """Insert or replace, and tie the blob to the job. NotFound: there is no such job."""
     if connection.execute("SELECT 1 FROM jobs WHERE uid = ?", (report.job,)).fetchone() is None:
         raise NotFound(f"there is no job {report.job} to keep a report for", hint="it was forgotten: drop the report")
@@ -56,7 +56,7 @@ def put_report(connection: sqlite3.Connection, report: ReportRecord) -> None:
     )
 
 
-def read_report(connection: sqlite3.Connection, uid: str) -> ReportRecord | None:
+def read_report(connection: Session, uid: str) -> ReportRecord | None:
     """The report, if stored."""
     sql = "SELECT job, sha256, size_bytes, truncated, summary, stored_at FROM reports WHERE job = ?"
     row = connection.execute(sql, (uid,)).fetchone()
@@ -66,7 +66,7 @@ def read_report(connection: sqlite3.Connection, uid: str) -> ReportRecord | None
 _MEMORY = "pool, tool, tool_version, config_digest, environment_digest, path, content, siblings"
 
 
-def remember(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, at: float) -> None:
+def remember(connection: Session, keys: Sequence[MemoryKey], *, at: float) -> None:
     """Mark as good; a later time wins."""
     connection.executemany(
         f"INSERT INTO memory ({_MEMORY}, good_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -75,26 +75,26 @@ def remember(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, at: f
     )
 
 
-def recall(connection: sqlite3.Connection, keys: Sequence[MemoryKey], *, since: float) -> set[MemoryKey]:
+def recall(connection: Session, keys: Sequence[MemoryKey], *, since: float) -> set[MemoryKey]:
     """Those marked good at or after `since`."""
     where = " AND ".join(f"{column} = ?" for column in _MEMORY.split(", "))
     sql = f"SELECT 1 FROM memory WHERE {where} AND good_at >= ?"  # noqa: S608
     return {key for key in keys if connection.execute(sql, (*astuple(key), since)).fetchone()}
 
 
-def put_token(connection: sqlite3.Connection, token: TokenRecord) -> None:
+def put_token(connection: Session, token: TokenRecord) -> None:
     """Let a worker in."""
     connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", astuple(token))
 
 
-def find_token(connection: sqlite3.Connection, token_sha256: str) -> TokenRecord | None:
+def find_token(connection: Session, token_sha256: str) -> TokenRecord | None:
     """Whose token it is."""
     sql = "SELECT token_sha256, pool, worker, issued_at FROM tokens WHERE token_sha256 = ?"
     row = connection.execute(sql, (token_sha256,)).fetchone()
     return None if row is None else TokenRecord(*row)
 
 
-def drop_tokens(connection: sqlite3.Connection, *, pool: str, worker: str | None) -> None:
+def drop_tokens(connection: Session, *, pool: str, worker: str | None) -> None:
     """Forget the tokens of one worker, or of a whole pool."""
     if worker is None:
         connection.execute("DELETE FROM tokens WHERE pool = ?", (pool,))

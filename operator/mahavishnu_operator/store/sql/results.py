@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from mahavishnu_operator.api.wire import ResultStatus, TaskResult
 from mahavishnu_operator.store.records import Recorded, ResultRecord, TaskKey, TaskState
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.group_commit import Session
 
 from .references import named_in, tie
 
@@ -24,7 +24,7 @@ _FACTS = (
 )
 
 
-def record_results(connection: sqlite3.Connection, results: Sequence[ResultRecord]) -> list[Recorded]:
+def record_results(connection: Session, results: Sequence[ResultRecord]) -> list[Recorded]:
     """Record each result whose attempt is the task's latest and still open; say what became of each."""
     answers: list[Recorded] = []
     counted: dict[TaskKey, ResultRecord] = {}
@@ -58,7 +58,7 @@ def _judge(row: tuple[int, str, int | None, float | None, str | None, int | None
     return Recorded.SUPERSEDED
 
 
-def _write(connection: sqlite3.Connection, results: Sequence[ResultRecord]) -> None:
+def _write(connection: Session, results: Sequence[ResultRecord]) -> None:
     connection.executemany(
         "UPDATE attempts SET ended_at = ? WHERE job = ? AND task = ? AND attempt = ?",
         [(r.finished_at, r.key.job, r.key.task, r.attempt) for r in results],
@@ -71,7 +71,7 @@ def _write(connection: sqlite3.Connection, results: Sequence[ResultRecord]) -> N
     tie(connection, [(sha, r.key.job) for r in results for sha in named_in(r.body)])
 
 
-def insert(connection: sqlite3.Connection, results: Iterable[ResultRecord]) -> None:
+def insert(connection: Session, results: Iterable[ResultRecord]) -> None:
     """Add results; the primary key refuses a second one of a task."""
     connection.executemany(
         "INSERT INTO results (job, task, attempt, state, body, finished_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -86,16 +86,14 @@ def made(key: TaskKey, attempt: int, *, status: ResultStatus, reason: str, messa
     return ResultRecord(key, attempt, state, msgspec.json.encode(body), at)
 
 
-def read_result(connection: sqlite3.Connection, key: TaskKey) -> ResultRecord | None:
+def read_result(connection: Session, key: TaskKey) -> ResultRecord | None:
     """The result that counts, if there is one."""
     sql = "SELECT attempt, state, body, finished_at FROM results WHERE job = ? AND task = ?"
     row = connection.execute(sql, (key.job, key.task)).fetchone()
     return None if row is None else ResultRecord(key, row[0], TaskState(row[1]), bytes(row[2]), row[3])
 
 
-def read_page(
-    connection: sqlite3.Connection, uid: str, *, after_seq: int, limit: int
-) -> list[tuple[int, ResultRecord]]:
+def read_page(connection: Session, uid: str, *, after_seq: int, limit: int) -> list[tuple[int, ResultRecord]]:
     """Results by seq, from the first after `after_seq`; tasks of one seq are never parted, so a page may be longer."""
     rows = connection.execute(
         "SELECT t.seq, r.task, r.attempt, r.state, r.body, r.finished_at FROM results r"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from mahavishnu_operator.store.protocol import BlobDamaged, StoreFull
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.group_commit import Session
 
-from .references import is_digest
+from .sql.references import is_digest
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _NEW = ".new-"
@@ -101,6 +103,33 @@ class BlobFolder:
         if not is_digest(digest):
             raise InvalidInput(f"{digest[:80]!r} is not a SHA-256 in lower-case hexadecimal")
         return self._folder / digest[:2] / digest
+
+
+class FolderBlobs:
+    """The folder as a store's blobs (store.sql.blobs): files know nothing of the transaction around them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = BlobFolder(folder)
+
+    async def put(self, data: bytes) -> str:
+        """Store bytes durably and answer their digest."""
+        return await asyncio.to_thread(self._folder.put, data)
+
+    async def get(self, digest: str) -> bytes | None:
+        """The bytes, checked."""
+        return await asyncio.to_thread(self._folder.get, digest)
+
+    def has(self, session: Session, digest: str) -> bool:
+        """Whether there is such a blob."""
+        return self._folder.has(digest)
+
+    async def put_before(self, time: float) -> list[str]:
+        """Digests of the blobs last put before that time."""
+        return await asyncio.to_thread(self._folder.put_before, time)
+
+    def drop(self, session: Session, digests: Iterable[str], *, before: float) -> None:
+        """Delete those of the blobs that were last put before that time."""
+        self._folder.drop(digests, before=before)
 
 
 def _write(path: Path, data: bytes) -> None:

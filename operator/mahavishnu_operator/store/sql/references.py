@@ -10,10 +10,11 @@ nothing can name a blob in between.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 import msgspec
+
+from mahavishnu_operator.support.group_commit import Session
 
 YOUNG_SECONDS = 3600.0
 MARGIN_SECONDS = 60.0  # a file's time and the clock of rows may differ by a step of the clock
@@ -41,26 +42,26 @@ def named_in(body: bytes) -> list[str]:
     return [name for name in (names.files_sha256, names.payload_sha256) if is_digest(name)]
 
 
-def tie(connection: sqlite3.Connection, pairs: Iterable[tuple[str, str]]) -> None:
+def tie(connection: Session, pairs: Iterable[tuple[str, str]]) -> None:
     """Tie blobs to jobs, given as (digest, job); a job that is not there ties nothing."""
     connection.executemany(
         "INSERT INTO blob_refs (sha256, job) SELECT ?, uid FROM jobs WHERE uid = ? ON CONFLICT DO NOTHING", pairs
     )
 
 
-def tied_to(connection: sqlite3.Connection, uids: Sequence[str]) -> set[str]:
+def tied_to(connection: Session, uids: Sequence[str]) -> set[str]:
     """The blobs that these jobs name."""
     sql = "SELECT sha256 FROM blob_refs WHERE job = ?"
     return {sha for uid in uids for (sha,) in connection.execute(sql, (uid,))}
 
 
-def untied(connection: sqlite3.Connection, digests: Iterable[str]) -> list[str]:
+def untied(connection: Session, digests: Iterable[str]) -> list[str]:
     """Those of the blobs that no job names."""
     sql = "SELECT 1 FROM blob_refs WHERE sha256 = ? LIMIT 1"
     return [sha for sha in digests if connection.execute(sql, (sha,)).fetchone() is None]
 
 
-def collectable_before(connection: sqlite3.Connection, *, now: float) -> float:
+def collectable_before(connection: Session, *, now: float) -> float:
     """Untied blobs put before this time are waste: no open job can be about to name them."""
     (oldest,) = connection.execute("SELECT min(added_at) FROM jobs WHERE state <> 'closed'").fetchone()
     return min(now - YOUNG_SECONDS, now if oldest is None else oldest - MARGIN_SECONDS)
