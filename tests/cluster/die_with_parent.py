@@ -6,8 +6,9 @@ Python's `preexec_fn` would be the place and is unsafe where there are threads, 
 then becomes the program by exec, which keeps the process id and costs no extra process. A supervising process with a
 pipe would work as well, but would be one more process that can be killed, and the program's pid would not be ours.
 
-Usage: python -I -S die_with_parent.py PARENT_PID PROGRAM [ARGUMENT...]. The "parent" is, to the kernel, the thread that
-started the child: see `process.py`.
+Usage: python -I -S die_with_parent.py PARENT_PID UID:GID PROGRAM [ARGUMENT...], where `:` changes no user. The "parent"
+is, to the kernel, the thread that started the child: see `process.py`. The user is changed first, because the kernel
+forgets the wish when it changes afterwards.
 """
 
 import ctypes
@@ -19,7 +20,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    parent, program = int(sys.argv[1]), sys.argv[2:]
+    parent, (uid, _, gid), program = int(sys.argv[1]), sys.argv[2].partition(":"), sys.argv[3:]
+    if uid:
+        os.setgroups([])
+        os.setgid(int(gid))
+        os.setuid(int(uid))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

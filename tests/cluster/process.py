@@ -36,11 +36,13 @@ class Program:
     """What to run: a name for people, the command line, and how to know that it serves.
 
     `check_ready` answers None when ready and otherwise a short reason why not; it must return within a second or so.
+    `user`: uid and gid to run as, where the tests run as root and the program refuses to.
     """
 
     name: str
     argv: tuple[str, ...]
     check_ready: Callable[[], str | None]
+    user: tuple[int, int] | None = None
 
 
 class ServerProcess:
@@ -74,7 +76,8 @@ class ServerProcess:
         self._process = _spawner.submit(self._spawn).result()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), *self.program.argv]
+        user = "{}:{}".format(*self.program.user or ("", ""))
+        command = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), user, *self.program.argv]
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal is for pytest, whose teardown still needs the cluster.
             return subprocess.Popen(

@@ -1,9 +1,10 @@
-"""The store under test. A second implementation becomes a second parameter; no test knows which it has."""
+"""The store under test: SQLite here, PostgreSQL in tests/integration/store; no test knows which it has."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,8 +48,24 @@ class Clock:
 class Holder:
     """A store and the epoch that its user holds, with the steps that most tests begin with."""
 
+    _make: Callable[[Clock], Store]
+
     def __init__(self, store: Store, epoch: int, clock: Clock) -> None:
         self.store, self.epoch, self.clock = store, epoch, clock
+
+    @classmethod
+    async def open(cls, make: Callable[[Clock], Store], clock: Clock | None = None) -> Holder:
+        """A holder of the store that `make` opens."""
+        clock = clock or Clock()
+        store = await asyncio.to_thread(make, clock)
+        holder = cls(store, await store.take_epoch("tests"), clock)
+        holder._make = make
+        return holder
+
+    async def reopened(self) -> Holder:
+        """The same store closed and opened again, with the same clock."""
+        await self.store.close()
+        return await self.open(self._make, self.clock)
 
     async def add(self, *tasks: str, job: JobRecord = JOB) -> None:
         records = [TaskRecord(TaskKey(job.uid, task), number, b"{}") for number, task in enumerate(tasks)]
@@ -73,9 +90,8 @@ class Holder:
         return {record.key.task: record.state for record in await self.store.tasks(uid)}
 
 
-@pytest.fixture(params=["sqlite"])
-async def held(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Holder]:
-    clock = Clock()
-    store = SqliteStore(tmp_path / "store", clock=clock)
-    yield Holder(store, await store.take_epoch("tests"), clock)
-    await store.close()
+@pytest.fixture
+async def held(tmp_path: Path) -> AsyncIterator[Holder]:
+    held = await Holder.open(lambda clock: SqliteStore(tmp_path / "store", clock=clock))
+    yield held
+    await held.store.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import JobState, Recorded, TaskState
 from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.errors import Conflict
@@ -27,9 +28,9 @@ steps = st.one_of(
 )
 
 
-async def play(folder: Path, history: list[tuple[str, str, int]]) -> None:
-    store = SqliteStore(folder)
-    held = Holder(store, await store.take_epoch("tests"), Clock())
+async def play(make: Callable[[Clock], Store], history: list[tuple[str, str, int]]) -> None:
+    held = await Holder.open(make)
+    store = held.store
     recorded: Counter[str] = Counter()
     await held.add("t0", "t1")
     for verb, name, number in history:
@@ -48,9 +49,8 @@ async def play(folder: Path, history: list[tuple[str, str, int]]) -> None:
         elif verb == "cancel":
             await store.set_job_state(held.epoch, "u1", JobState.CANCELLED)
         else:
-            await store.close()
-            store = SqliteStore(folder)
-            held = Holder(store, await store.take_epoch("tests"), Clock())
+            held = await held.reopened()
+            store = held.store
         await check(held, recorded)
     await store.close()
 
@@ -72,4 +72,5 @@ async def check(held: Holder, recorded: Counter[str]) -> None:
 def test_every_history_counts_each_task_once(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[str, str, int]]
 ) -> None:
-    asyncio.run(play(tmp_path_factory.mktemp("history"), history))
+    folder = tmp_path_factory.mktemp("history")
+    asyncio.run(play(lambda clock: SqliteStore(folder, clock=clock), history))

@@ -82,13 +82,12 @@ async def test_a_blob_put_less_than_an_hour_ago_stays(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_nothing_goes_in_the_first_hour_after_a_restart(held: Holder, tmp_path: Path) -> None:
+async def test_nothing_goes_in_the_first_hour_after_a_restart(held: Holder) -> None:
     await held.add("t0")
     digest = await held.store.put_blob(b"data", job="u1")
-    await held.store.close()
     held.clock.ahead = 12 * HOURS
-    store = SqliteStore(tmp_path / "store", clock=held.clock)
-    again = Holder(store, await store.take_epoch("tests"), held.clock)
+    again = await held.reopened()
+    store = again.store
     await forget(again, "u1")
     kept = await store.blob(digest)
     held.clock.ahead = 13.1 * HOURS

@@ -19,7 +19,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 from .session import Connection
 
-SLEEPING_SECONDS = 10  # a client that sleeps longer inside a transaction loses it: the longest a take-over waits
+SLEEPING_SECONDS = 5  # a client that sleeps longer inside a transaction loses it: the longest a take-over waits
 _DEFAULTS = {
     "connect_timeout": "5",
     "keepalives_idle": "10",

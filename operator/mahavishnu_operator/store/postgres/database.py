@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 30.0  # how long a write waits for the server to come back: longer than a restart takes
 READERS = 2
-_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError, errors.IdleInTransactionSessionTimeout)
 _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
@@ -162,7 +162,7 @@ class PostgresDatabase:
         try:
             item.value = item.run(PostgresSession(connection))
         except BaseException as error:
-            if connection.closed or isinstance(error, (*_AGAIN, errors.DiskFull)):
+            if connection.closed or isinstance(error, (*_LOST, *_AGAIN, errors.DiskFull)):
                 raise  # it is about the transaction, not about this caller
             connection.execute("ROLLBACK TO SAVEPOINT work")
             item.error = error

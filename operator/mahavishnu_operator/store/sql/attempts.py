@@ -13,6 +13,7 @@ from mahavishnu_operator.store.records import (
 )
 from mahavishnu_operator.support.errors import Conflict
 from mahavishnu_operator.support.group_commit import Session
+from mahavishnu_operator.support.text import storable
 
 from . import results
 from .jobs import cancel_queued_if_cancelled
@@ -51,11 +52,11 @@ def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
     A task of a cancelled job is not queued again: it is cancelled, or the job's counts would never add up.
     """
     for end in ends:
-        key = (end.key.job, end.key.task)
+        key, message = (end.key.job, end.key.task), storable(end.message)
         closed = connection.execute(
             "UPDATE attempts SET ended_at = ?, failure = ?, reason = ?, message = ?"
             " WHERE job = ? AND task = ? AND attempt = ? AND ended_at IS NULL",
-            (end.ended_at, end.failure.value, end.reason, end.message, *key, end.attempt),
+            (end.ended_at, end.failure.value, end.reason, message, *key, end.attempt),
         ).rowcount
         if not closed:
             continue
@@ -69,6 +70,6 @@ def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
             cancel_queued_if_cancelled(connection, end.key.job, now=end.ended_at)
         else:
             failed = results.made(
-                end.key, end.attempt, status="failed", reason=end.reason, message=end.message, at=end.ended_at
+                end.key, end.attempt, status="failed", reason=end.reason, message=message, at=end.ended_at
             )
             results.insert(connection, [failed])

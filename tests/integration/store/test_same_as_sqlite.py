@@ -1,0 +1,22 @@
+"""Every test of the store that does not know which one it has, once more on PostgreSQL."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+from tests.unit.store import test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping
+
+
+def _tests_of_any_store(module: ModuleType) -> dict[str, object]:
+    """Those that take the store and not its folder."""
+    topic = module.__name__.rpartition(".test_")[2]
+    return {
+        f"{name}__{topic}": test
+        for name, test in vars(module).items()
+        if name.startswith("test_") and {"held", "tmp_path"} & inspect.signature(test).parameters.keys() == {"held"}
+    }
+
+
+for _module in (test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping):
+    globals().update(_tests_of_any_store(_module))
