@@ -16,7 +16,7 @@ import typer
 from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from . import logs, objects, operator, scan, up, worker
+from . import logs, objects, operator, scan, store, up, worker
 from .exits import exit_code_of
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ for command in (
     worker.worker,
 ):
     app.command()(command)
+app.add_typer(store.app, name="store")
 
 
 def run() -> None:

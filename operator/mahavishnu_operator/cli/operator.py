@@ -40,6 +40,23 @@ def operator(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Where tasks and results are kept.  [env: MAHAVISHNU_DATA_DIR]"),
     ] = None,
+    store_url: Annotated[
+        str | None,
+        typer.Option(
+            "--store-url",
+            metavar="URL",
+            help="Keep tasks and results in this PostgreSQL database instead; a password belongs into PGPASSFILE or"
+            " the environment.  [env: MAHAVISHNU_STORE_URL]",
+        ),
+    ] = None,
+    blob_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--blob-dir",
+            metavar="DIR",
+            help="With a database: keep blobs as files there.  [env: MAHAVISHNU_BLOB_DIR]",
+        ),
+    ] = None,
     dispatch_host: Annotated[str, typer.Option("--dispatch-host", help="Address that workers call.")] = "127.0.0.1",
     dispatch_port: Annotated[
         int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
@@ -72,6 +89,8 @@ def operator(
 
     engine = EngineOptions(
         data_dir=data or settings.data_dir,
+        store_url=store_url or settings.store_url,
+        blob_dir=blob_dir or settings.blob_dir,
         dispatch_host=dispatch_host,
         dispatch_port=dispatch_port,
         enable_local_process=enable_local_process,

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     url: str = Field(DEFAULT_URL, description="Server that the client commands talk to.")
     token: str = Field("", description="Bearer token for that server, where it wants one.", repr=False)
     data_dir: Path = Field(default_factory=default_data_dir, description="Where `up` keeps its state.")
+    store_url: str = Field(
+        "", description="PostgreSQL database of the operator, postgresql://...; empty: SQLite in data_dir.", repr=False
+    )
+    blob_dir: Path | None = Field(None, description="With store_url: keep blobs as files there, not as rows.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     workers: int = Field(0, ge=0, le=256, description="Workers of a local scan; 0: one a processor.")
 

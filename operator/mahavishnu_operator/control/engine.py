@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,8 +38,8 @@ from mahavishnu_operator.resources.protocol import (
     WatchEvent,
 )
 from mahavishnu_operator.scan.tools.registry import TOOLS
+from mahavishnu_operator.store.opening import open_store
 from mahavishnu_operator.store.protocol import StaleEpoch
-from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.metrics import Metric, counter
 
@@ -63,10 +63,13 @@ LOAD_SECONDS = 0.1  # the same for a pool
 class EngineOptions:
     """How an engine is started. `path_roots` None: any folder may be scanned (one user's own machine).
 
+    `store_url` empty: SQLite in `data_dir`; else PostgreSQL, with blobs in it or, if named, in `blob_dir`.
     `namespaces` empty: all. `resync_seconds`: how often complete lists are compared.
     """
 
     data_dir: Path
+    store_url: str = field(default="", repr=False)  # may hold a password
+    blob_dir: Path | None = None
     dispatch_host: str = "127.0.0.1"
     dispatch_port: int = 8681
     enable_local_process: bool = False
@@ -111,7 +114,7 @@ class Engine:
     async def _open(self) -> None:
         options, namespaces = self.options, self.options.namespaces
         await asyncio.to_thread(options.data_dir.mkdir, parents=True, exist_ok=True, mode=0o700)
-        self.store = SqliteStore(options.data_dir)
+        self.store = await open_store(options.data_dir, url=options.store_url, blob_folder=options.blob_dir)
         self._stack.push_async_callback(self.store.close)
         pace = Pace(lease_seconds=options.lease_seconds, renew_seconds=options.lease_seconds / 3)
         holder = f"{socket.gethostname()}/{os.getpid()}"

@@ -118,3 +118,17 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX tokens_by_worker ON tokens (pool, worker);
     """,
 )
+
+# Every table, in an order in which references can be followed.
+TABLES = (
+    "epoch",
+    "jobs",
+    "tasks",
+    "attempts",
+    "results",
+    "outputs",
+    "blob_refs",
+    "reports",
+    "memory",
+    "tokens",
+)
