@@ -97,7 +97,7 @@ async def test_what_is_not_there_or_makes_no_sense_is_refused_in_words(
 
 async def test_readers_get_the_stored_report(service: Service) -> None:
     await service.submit()
-    sha256 = await service.store.put_blob(b'{"version":"2.1.0"}')
+    sha256 = await service.store.put_blob(service.dispatcher.epoch, b'{"version":"2.1.0"}')
     report = ReportRecord("job-1", sha256, 19, False, b"{}", 0.0)
     await service.store.put_report(service.dispatcher.epoch, report)
     assert await read(service, "/job-1/report.sarif") == (200, b'{"version":"2.1.0"}')

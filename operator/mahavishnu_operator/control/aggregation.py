@@ -90,7 +90,7 @@ class Aggregator:
         plan, _ = await self.read_plan(uid)
         reports = await self._reports(uid)
         built = await asyncio.to_thread(build_report, reports, job=str(key), scan=spec.scan, plan=plan)
-        sha256 = await self._store.put_blob(built.sarif)
+        sha256 = await self._store.put_blob(self._dispatch.epoch, built.sarif)
         record = ReportRecord(
             job=uid,
             sha256=sha256,

@@ -106,7 +106,7 @@ class Admission:
             core.workers.remove(registered)
             core.waiting.wake_worker(registered)
         core.workers.forget_drain(id_)
-        await core.keep(core.store.drop_tokens(pool=pool, worker=worker))
+        await core.keep(core.store.drop_tokens(core.epoch, pool=pool, worker=worker))
         await core.finish(
             self._settler.lose(
                 core.leases.of_worker(id_),

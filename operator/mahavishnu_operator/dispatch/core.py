@@ -107,11 +107,19 @@ class Core:
             raise NotLeader(f"{words}: {error}", hint="try again: its successor answers") from error
 
     async def keep(self, call: Awaitable[T]) -> T:
-        """Await a write that memory has no copy of. TryAgain: nothing was written; other errors are the caller's."""
+        """Await a write that memory has no copy of. TryAgain: nothing was written. NotLeader: it was replaced.
+
+        Other errors are the caller's.
+        """
         try:
             return await call
         except NotStored as error:
             raise TryAgain(error.message, hint=error.hint, reason=error.reason) from error
+        except StaleEpoch as error:
+            self.stop(error)
+            raise NotLeader(
+                f"another dispatcher took over: {error}", hint="try again: its successor answers"
+            ) from error
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a write with what follows from it to its end, even if the caller is cancelled meanwhile."""

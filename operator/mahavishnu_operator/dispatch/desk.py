@@ -208,4 +208,4 @@ class Desk:
             lease.output_bytes += len(chunk.data)
             pieces.append(OutputPiece(key, chunk.attempt, chunk.stream, chunk.offset, chunk.data))
         if pieces:
-            await core.keep(core.store.append_output(pieces))
+            await core.keep(core.store.append_output(core.epoch, pieces))

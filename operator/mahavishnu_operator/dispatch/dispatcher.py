@@ -186,7 +186,9 @@ class Dispatcher:
         """A new secret for one worker; its digest is stored."""
         self.core.check_alive()
         token = secrets.token_urlsafe(32)
-        await self.core.keep(self.store.put_token(TokenRecord(digest(token), pool, worker, self.core.wall())))
+        await self.core.keep(
+            self.store.put_token(self.epoch, TokenRecord(digest(token), pool, worker, self.core.wall()))
+        )
         return token
 
     async def begin_drain(self, *, pool: str, worker: str) -> bool:

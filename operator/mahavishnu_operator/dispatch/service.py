@@ -238,5 +238,5 @@ class DispatchService:
                     f"the {len(data)} bytes sent have SHA-256 {found}, not {sha256}: nothing was stored",
                     hint="send it again; the body may have been cut off",
                 )
-            await core.keep(store.put_blob(data))
+            await core.keep(store.put_blob(core.epoch, data))
             return 200, _EMPTY, JSON

@@ -16,6 +16,7 @@ from mahavishnu_operator.store.protocol import BlobDamaged, StoreFull
 from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.group_commit import Session
 
+from .sql.database import Write
 from .sql.references import is_digest
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -111,7 +112,7 @@ class FolderBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = BlobFolder(folder)
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, write: Write) -> str:
         """Store bytes durably and answer their digest."""
         return await asyncio.to_thread(self._folder.put, data)
 

@@ -129,7 +129,7 @@ class Store(Protocol):
         """Results of a job as (seq, result), by seq, a page at a time; tasks of one seq are never parted."""
         ...
 
-    async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
+    async def append_output(self, epoch: int, pieces: Sequence[OutputPiece]) -> None:
         """Keep running output; a piece that is there already (same offset) is ignored."""
         ...
 
@@ -146,7 +146,7 @@ class Store(Protocol):
         ...
 
     # blobs and reports
-    async def put_blob(self, data: bytes, *, job: str = "") -> str:
+    async def put_blob(self, epoch: int, data: bytes, *, job: str = "") -> str:
         """Store bytes under their SHA-256 and answer it; with `job` they live as long as that job at the least.
 
         The same bytes again cost nothing. A job also names what its task specs, results and report name.
@@ -154,7 +154,7 @@ class Store(Protocol):
         """
         ...
 
-    async def name_blobs(self, job: str, digests: Sequence[str]) -> None:
+    async def name_blobs(self, epoch: int, job: str, digests: Sequence[str]) -> None:
         """Tie blobs that are there to a job; an unknown job ties nothing."""
         ...
 
@@ -180,7 +180,7 @@ class Store(Protocol):
         ...
 
     # workers' tokens
-    async def put_token(self, token: TokenRecord) -> None:
+    async def put_token(self, epoch: int, token: TokenRecord) -> None:
         """Let a worker in."""
         ...
 
@@ -188,7 +188,7 @@ class Store(Protocol):
         """Whose token it is, or None."""
         ...
 
-    async def drop_tokens(self, *, pool: str, worker: str | None = None) -> None:
+    async def drop_tokens(self, epoch: int, *, pool: str, worker: str | None = None) -> None:
         """Let a worker, or all of a pool, in no more."""
         ...
 

@@ -28,11 +28,11 @@ async def fill(held: Holder) -> str:
     await held.deliver("t0")
     lost = AttemptEnd(key("t1"), 1, FailureClass.TOOL, "Crashed", "said \x00", False, 3.0)
     await held.store.end_attempts(held.epoch, [lost])
-    await held.store.append_output([OutputPiece(key(), 1, "stdout", 0, b"\x00out\xff")])
-    digest = await held.store.put_blob(b"\x00report", job="u1")
+    await held.store.append_output(held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"\x00out\xff")])
+    digest = await held.store.put_blob(held.epoch, b"\x00report", job="u1")
     await held.store.put_report(held.epoch, ReportRecord("u1", digest, 7, False, b"{}", 1.0))
     await held.store.remember(held.epoch, [MEMORY], at=5.0)
-    await held.store.put_token(TokenRecord("0" * 64, "ns/pool", "w", 1.0))
+    await held.store.put_token(held.epoch, TokenRecord("0" * 64, "ns/pool", "w", 1.0))
     return digest
 
 

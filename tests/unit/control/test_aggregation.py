@@ -25,7 +25,7 @@ async def test_a_damaged_result_is_an_answer_that_is_missing(tmp_path: Path) -> 
         await dispatcher.submit(job(), tasks(spec=body))
         agent = await Agent(dispatcher).register()
         [task] = await agent.lease()
-        digest = await store.put_blob(b"{}")
+        digest = await store.put_blob(dispatcher.epoch, b"{}")
         await agent.deliver(TaskResult(str(task.key), task.attempts, "succeeded", payload_sha256=digest))
         (tmp_path / "blobs" / digest[:2] / digest).write_bytes(b"damaged")
         found = await Aggregator(dispatcher, store).aggregate("job-1", Key("default", "job-1"), SPEC)

@@ -19,7 +19,7 @@ from .conftest import Holder
 
 async def test_a_blob_comes_back_whole(held: Holder) -> None:
     for data in (b"", b"data", bytes(range(256)) * 4096):
-        assert await held.store.blob(await held.store.put_blob(data)) == data
+        assert await held.store.blob(await held.store.put_blob(held.epoch, data)) == data
 
 
 async def test_a_blob_that_was_never_stored_is_none(held: Holder) -> None:
@@ -118,14 +118,14 @@ async def main():
     await store.add_job(epoch, JobRecord("u1", "ns", "j", "ns/p"), [TaskRecord(key, 0, b"{}")])
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     large = b"x" * (2 << 20)
-    for call in (store.put_blob(large), store.append_output([OutputPiece(key, 1, "stdout", 0, large)])):
+    for call in (store.put_blob(epoch, large), store.append_output(epoch, [OutputPiece(key, 1, "stdout", 0, large)])):
         try:
             await call
         except StoreFull as error:
             print("full:", error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert await store.output(key, attempt=1) == b""
-    await store.append_output([OutputPiece(key, 1, "stdout", 0, b"small")])
+    await store.append_output(epoch, [OutputPiece(key, 1, "stdout", 0, b"small")])
     assert await store.output(key, attempt=1) == b"small"
     await store.close()
 

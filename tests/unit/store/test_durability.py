@@ -32,7 +32,7 @@ async def main():
         key = TaskKey("u1", f"t{number}")
         await store.add_job(epoch, JobRecord("u1", "ns", "j", "ns/p"), [TaskRecord(key, number, b"{}")])
         await store.record_grants(epoch, [GrantRecord(key, 1, epoch, "w", 0.0, 15.0)])
-        payload = await store.put_blob(key.task.encode())
+        payload = await store.put_blob(epoch, key.task.encode())
         body = msgspec.json.encode(TaskResult(str(key), 1, "succeeded", payload_sha256=payload))
         await store.record_results(epoch, [ResultRecord(key, 1, TaskState.SUCCEEDED, body, 0.0)])
         print(key.task, flush=True)

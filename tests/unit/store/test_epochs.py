@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mahavishnu_operator.store.protocol import StaleEpoch
-from mahavishnu_operator.store.records import JobState, ReportRecord, TaskState
+from mahavishnu_operator.store.records import JobState, OutputPiece, ReportRecord, TaskState, TokenRecord
 
-from .conftest import Holder
+from .conftest import Holder, key
 
 OLD_CALLS: dict[str, Callable[[Holder], Awaitable[object]]] = {
     "add_job": lambda h: h.add("new"),
@@ -19,6 +19,11 @@ OLD_CALLS: dict[str, Callable[[Holder], Awaitable[object]]] = {
     "end_attempts": lambda h: h.store.end_attempts(h.epoch, []),
     "put_report": lambda h: h.store.put_report(h.epoch, ReportRecord("u1", "0" * 64, 1, False, b"{}", 1.0)),
     "remember": lambda h: h.store.remember(h.epoch, [], at=1.0),
+    "append_output": lambda h: h.store.append_output(h.epoch, [OutputPiece(key(), 1, "stdout", 0, b"x")]),
+    "put_blob of a job": lambda h: h.store.put_blob(h.epoch, b"data", job="u1"),
+    "name_blobs": lambda h: h.store.name_blobs(h.epoch, "u1", ["0" * 64]),
+    "put_token": lambda h: h.store.put_token(h.epoch, TokenRecord("0" * 64, "ns/p", "w", 1.0)),
+    "drop_tokens": lambda h: h.store.drop_tokens(h.epoch, pool="ns/p"),
     "forget_jobs": lambda h: h.store.forget_jobs(h.epoch, ["u1"]),
 }
 
@@ -33,6 +38,8 @@ async def test_a_lower_epoch_writes_nothing(held: Holder, call: Callable[[Holder
         await call(held)
     assert await held.store.tasks("u1") == before
     assert await held.store.report("u1") is None
+    assert await held.store.output(key(), attempt=1) == b""
+    assert await held.store.find_token("0" * 64) is None
 
 
 async def test_epochs_only_rise(held: Holder) -> None:

@@ -32,9 +32,9 @@ async def forget(held: Holder, *uids: str) -> None:
 async def test_a_forgotten_job_leaves_no_row(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
-    await held.store.append_output([OutputPiece(key(), 1, "stdout", 0, b"x")])
+    await held.store.append_output(held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"x")])
     await held.deliver("t0")
-    digest = await held.store.put_blob(b"{}")
+    digest = await held.store.put_blob(held.epoch, b"{}")
     await held.store.put_report(held.epoch, ReportRecord("u1", digest, 2, False, b"{}", 1.0))
     await forget(held, "u1", "never heard of")
     assert await held.store.known_jobs() == []
@@ -46,7 +46,7 @@ async def test_a_forgotten_job_leaves_no_row(held: Holder) -> None:
 
 async def test_its_blobs_go_with_it(held: Holder) -> None:
     await held.add("t0")
-    digest = await held.store.put_blob(b"data", job="u1")
+    digest = await held.store.put_blob(held.epoch, b"data", job="u1")
     held.clock.ahead = 2 * HOURS
     await forget(held, "u1")
     assert await held.store.blob(digest) is None
@@ -55,8 +55,8 @@ async def test_its_blobs_go_with_it(held: Holder) -> None:
 async def test_a_blob_that_another_job_names_stays(held: Holder) -> None:
     await held.add("t0")
     await held.add("t0", job=OTHER)
-    digest = await held.store.put_blob(b"data", job="u1")
-    await held.store.name_blobs("u2", [digest])
+    digest = await held.store.put_blob(held.epoch, b"data", job="u1")
+    await held.store.name_blobs(held.epoch, "u2", [digest])
     await held.store.set_job_state(held.epoch, "u2", JobState.CLOSED)
     held.clock.ahead = 2 * HOURS
     await forget(held, "u1")
@@ -71,7 +71,7 @@ async def test_a_blob_put_less_than_an_hour_ago_stays(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path, clock=clock)
     held = Holder(store, await store.take_epoch("tests"), clock)
     await held.add("t0")
-    digest = await store.put_blob(b"data", job="u1")
+    digest = await store.put_blob(held.epoch, b"data", job="u1")
     clock.ahead = 0.0
     await forget(held)
     await forget(held, "u1")
@@ -84,7 +84,7 @@ async def test_a_blob_put_less_than_an_hour_ago_stays(tmp_path: Path) -> None:
 
 async def test_nothing_goes_in_the_first_hour_after_a_restart(held: Holder) -> None:
     await held.add("t0")
-    digest = await held.store.put_blob(b"data", job="u1")
+    digest = await held.store.put_blob(held.epoch, b"data", job="u1")
     held.clock.ahead = 12 * HOURS
     again = await held.reopened()
     store = again.store
@@ -97,7 +97,7 @@ async def test_nothing_goes_in_the_first_hour_after_a_restart(held: Holder) -> N
 
 
 async def test_a_blob_that_no_job_ever_named_goes_in_the_end(held: Holder) -> None:
-    digest = await held.store.put_blob(b"of a superseded result")
+    digest = await held.store.put_blob(held.epoch, b"of a superseded result")
     held.clock.ahead = 2 * HOURS
     await forget(held)
     assert await held.store.blob(digest) is None
@@ -105,14 +105,14 @@ async def test_a_blob_that_no_job_ever_named_goes_in_the_end(held: Holder) -> No
 
 async def test_a_blob_put_while_a_job_is_open_may_still_be_named_by_it(held: Holder) -> None:
     await held.add("plan")
-    files = await held.store.put_blob(b"a.py\0")
+    files = await held.store.put_blob(held.epoch, b"a.py\0")
     held.clock.ahead = 100 * HOURS
     await forget(held)
     assert await held.store.blob(files) == b"a.py\0"
 
 
 async def test_a_task_keeps_the_files_it_names(held: Holder) -> None:
-    files = await held.store.put_blob(b"a.py\0")
+    files = await held.store.put_blob(held.epoch, b"a.py\0")
     await held.add_spec("ruff-0", ScanTask("ruff", "/src", files, 1))
     await held.store.set_job_state(held.epoch, "u1", JobState.CLOSED)
     held.clock.ahead = 2 * HOURS
@@ -123,7 +123,7 @@ async def test_a_task_keeps_the_files_it_names(held: Holder) -> None:
 async def test_a_result_keeps_the_payload_it_names(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
-    payload = await held.store.put_blob(b"payload")
+    payload = await held.store.put_blob(held.epoch, b"payload")
     body = naming(payload)
     await held.store.record_results(held.epoch, [ResultRecord(key(), 1, TaskState.SUCCEEDED, body, 2.0)])
     await held.store.set_job_state(held.epoch, "u1", JobState.CLOSED)
@@ -144,7 +144,7 @@ async def test_a_name_that_is_no_digest_names_no_blob(held: Holder) -> None:
 
 async def test_a_replaced_dispatcher_forgets_no_blob(held: Holder) -> None:
     await held.add("t0")
-    digest = await held.store.put_blob(b"data", job="u1")
+    digest = await held.store.put_blob(held.epoch, b"data", job="u1")
     held.clock.ahead = 2 * HOURS
     await held.store.take_epoch("another")
     with pytest.raises(StaleEpoch):
@@ -158,7 +158,7 @@ def naming(payload: str) -> bytes:
 
 async def test_a_blob_that_cannot_be_deleted_holds_no_forgetting_up(held: Holder, tmp_path: Path) -> None:
     await held.add("t0")
-    digest = await held.store.put_blob(b"data", job="u1")
+    digest = await held.store.put_blob(held.epoch, b"data", job="u1")
     path = tmp_path / "store" / "blobs" / digest[:2] / digest
     path.unlink()
     path.mkdir()

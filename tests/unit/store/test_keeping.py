@@ -16,7 +16,7 @@ async def test_output_is_read_in_pages_across_pieces(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
     pieces = [OutputPiece(key(), 1, "stdout", 0, b"abc"), OutputPiece(key(), 1, "stdout", 3, b"defg")]
-    await held.store.append_output([*pieces, pieces[0]])
+    await held.store.append_output(held.epoch, [*pieces, pieces[0]])
     assert await held.store.output(key(), offset=1, limit=4) == b"bcde"
     assert await held.store.output(key(), offset=7) == b""
 
@@ -24,11 +24,11 @@ async def test_output_is_read_in_pages_across_pieces(held: Holder) -> None:
 async def test_output_of_the_latest_attempt_is_the_default(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
-    await held.store.append_output([OutputPiece(key(), 1, "stdout", 0, b"old")])
+    await held.store.append_output(held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"old")])
     await held.lose("t0")
     await held.grant("t0", attempt=2)
     assert await held.store.output(key()) == b""
-    await held.store.append_output([OutputPiece(key(), 2, "stdout", 0, b"new")])
+    await held.store.append_output(held.epoch, [OutputPiece(key(), 2, "stdout", 0, b"new")])
     assert await held.store.output(key()) == b"new"
     assert await held.store.output(key(), attempt=1) == b"old"
 
@@ -37,7 +37,7 @@ async def test_streams_of_output_are_kept_apart(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
     await held.store.append_output(
-        [OutputPiece(key(), 1, "stdout", 0, b"out"), OutputPiece(key(), 1, "stderr", 0, b"err")]
+        held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"out"), OutputPiece(key(), 1, "stderr", 0, b"err")]
     )
     assert await held.store.output(key(), stream="stderr") == b"err"
 
@@ -46,7 +46,7 @@ async def test_pieces_that_overlap_are_read_once(held: Holder) -> None:
     await held.add("t0")
     await held.grant("t0")
     await held.store.append_output(
-        [OutputPiece(key(), 1, "stdout", 0, b"abcd"), OutputPiece(key(), 1, "stdout", 2, b"cdef")]
+        held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"abcd"), OutputPiece(key(), 1, "stdout", 2, b"cdef")]
     )
     assert await held.store.output(key()) == b"abcdef"
 
@@ -55,20 +55,20 @@ async def test_output_after_a_gap_is_not_shown_in_its_place(held: Holder) -> Non
     await held.add("t0")
     await held.grant("t0")
     await held.store.append_output(
-        [OutputPiece(key(), 1, "stdout", 0, b"ab"), OutputPiece(key(), 1, "stdout", 9, b"z")]
+        held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"ab"), OutputPiece(key(), 1, "stdout", 9, b"z")]
     )
     assert await held.store.output(key()) == b"ab"
 
 
 async def test_output_of_a_task_that_nobody_knows_is_dropped(held: Holder) -> None:
-    await held.store.append_output([OutputPiece(key(), 1, "stdout", 0, b"late")])
+    await held.store.append_output(held.epoch, [OutputPiece(key(), 1, "stdout", 0, b"late")])
     assert await held.store.output(key()) == b""
 
 
 async def test_a_report_replaces_the_one_before(held: Holder) -> None:
     await held.add("t0")
     for text in (b"{}", b"{ }"):
-        digest = await held.store.put_blob(text)
+        digest = await held.store.put_blob(held.epoch, text)
         await held.store.put_report(held.epoch, ReportRecord("u1", digest, len(text), False, b"{}", 1.0))
     assert await held.store.report("u1") == ReportRecord("u1", digest, 3, False, b"{}", 1.0)
 
@@ -81,7 +81,7 @@ async def test_a_report_whose_blob_was_not_put_is_refused(held: Holder) -> None:
 
 
 async def test_a_report_of_a_forgotten_job_is_refused(held: Holder) -> None:
-    digest = await held.store.put_blob(b"{}")
+    digest = await held.store.put_blob(held.epoch, b"{}")
     with pytest.raises(NotFound, match="no job u1"):
         await held.store.put_report(held.epoch, ReportRecord("u1", digest, 2, False, b"{}", 1.0))
 
@@ -106,16 +106,16 @@ async def test_any_other_key_field_is_a_miss(held: Holder, field: str) -> None:
 
 
 async def test_a_dropped_token_lets_nobody_in(held: Holder) -> None:
-    await held.store.put_token(TokenRecord("d1", "ns/p", "w1", 1.0))
-    await held.store.put_token(TokenRecord("d2", "ns/p", "w2", 1.0))
-    await held.store.drop_tokens(pool="ns/p", worker="w1")
+    await held.store.put_token(held.epoch, TokenRecord("d1", "ns/p", "w1", 1.0))
+    await held.store.put_token(held.epoch, TokenRecord("d2", "ns/p", "w2", 1.0))
+    await held.store.drop_tokens(held.epoch, pool="ns/p", worker="w1")
     assert await held.store.find_token("d1") is None
     assert await held.store.find_token("d2") is not None
 
 
 async def test_dropping_a_pool_drops_all_its_tokens_and_no_other(held: Holder) -> None:
     for digest, pool in (("d1", "ns/p"), ("d2", "ns/p"), ("d3", "ns/q")):
-        await held.store.put_token(TokenRecord(digest, pool, digest, 1.0))
-    await held.store.drop_tokens(pool="ns/p")
+        await held.store.put_token(held.epoch, TokenRecord(digest, pool, digest, 1.0))
+    await held.store.drop_tokens(held.epoch, pool="ns/p")
     assert [await held.store.find_token(digest) for digest in ("d1", "d2")] == [None, None]
     assert await held.store.find_token("d3") == TokenRecord("d3", "ns/q", "d3", 1.0)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from mahavishnu_operator.store.protocol import BlobDamaged
-from mahavishnu_operator.store.sql.database import Database
+from mahavishnu_operator.store.sql.database import Database, Write
 from mahavishnu_operator.store.sql.references import is_digest
 from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.group_commit import Session
@@ -22,7 +22,7 @@ class TableBlobs:
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database, self._clock = database, clock
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, write: Write) -> str:
         """Store bytes and answer their digest."""
         digest, now = hashlib.sha256(data).hexdigest(), self._clock()
 
@@ -37,7 +37,7 @@ class TableBlobs:
                     (digest, data, now),
                 )
 
-        await self._database.write(work)
+        await write(work)
         return digest
 
     async def get(self, digest: str) -> bytes | None:

@@ -5,12 +5,13 @@ Two of each: a file of SQLite or a PostgreSQL server, a folder or a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from mahavishnu_operator.support.group_commit import Session
 
 T = TypeVar("T")
+Write = Callable[[Callable[[Session], None]], Awaitable[None]]
 
 
 class Database(Protocol):
@@ -35,8 +36,11 @@ class Database(Protocol):
 class Blobs(Protocol):
     """Bytes by their SHA-256. InvalidInput: the digest is none."""
 
-    async def put(self, data: bytes) -> str:
-        """Store bytes durably and answer their digest; a blob that is there becomes young again."""
+    async def put(self, data: bytes, write: Write) -> str:
+        """Store bytes durably and answer their digest; a blob that is there becomes young again.
+
+        Where blobs are rows, `write` runs the work that stores them.
+        """
         ...
 
     async def get(self, digest: str) -> bytes | None:

@@ -102,9 +102,9 @@ class SqlStore:
         """A page of a job's results, by seq."""
         return await self._database.read(lambda c: results.read_page(c, uid, after_seq=after_seq, limit=limit))
 
-    async def append_output(self, pieces: Sequence[OutputPiece]) -> None:
+    async def append_output(self, epoch: int, pieces: Sequence[OutputPiece]) -> None:
         """Keep running output."""
-        await self._write(lambda c: keeping.append_output(c, pieces))
+        await self._fenced(epoch, lambda c: keeping.append_output(c, pieces))
 
     async def output(
         self, key: TaskKey, *, attempt: int | None = None, stream: str = "stdout", offset: int = 0, limit: int = 65536
@@ -114,16 +114,16 @@ class SqlStore:
             lambda c: keeping.read_output(c, key, attempt=attempt, stream=stream, offset=offset, limit=limit)
         )
 
-    async def put_blob(self, data: bytes, *, job: str = "") -> str:
+    async def put_blob(self, epoch: int, data: bytes, *, job: str = "") -> str:
         """Store bytes; with `job` they live at least as long as that job."""
-        digest = await self._blobs.put(data)
+        digest = await self._blobs.put(data, lambda work: self._fenced(epoch, work))
         if job:
-            await self.name_blobs(job, [digest])
+            await self.name_blobs(epoch, job, [digest])
         return digest
 
-    async def name_blobs(self, job: str, digests: Sequence[str]) -> None:
+    async def name_blobs(self, epoch: int, job: str, digests: Sequence[str]) -> None:
         """Tie blobs to a job: they go when the last job that names them goes."""
-        await self._write(lambda c: references.tie(c, [(digest, job) for digest in digests]))
+        await self._fenced(epoch, lambda c: references.tie(c, [(digest, job) for digest in digests]))
 
     async def blob(self, sha256: str) -> bytes | None:
         """The bytes of a blob, checked."""
@@ -151,23 +151,23 @@ class SqlStore:
         """Those of the keys marked good since then."""
         return await self._database.read(lambda c: keeping.recall(c, keys, since=since))
 
-    async def put_token(self, token: TokenRecord) -> None:
+    async def put_token(self, epoch: int, token: TokenRecord) -> None:
         """Let a worker in."""
-        await self._write(lambda c: keeping.put_token(c, token))
+        await self._fenced(epoch, lambda c: keeping.put_token(c, token))
 
     async def find_token(self, token_sha256: str) -> TokenRecord | None:
         """Whose token it is."""
         return await self._database.read(lambda c: keeping.find_token(c, token_sha256))
 
-    async def drop_tokens(self, *, pool: str, worker: str | None = None) -> None:
+    async def drop_tokens(self, epoch: int, *, pool: str, worker: str | None = None) -> None:
         """Let a worker, or all of a pool, in no more."""
-        await self._write(lambda c: keeping.drop_tokens(c, pool=pool, worker=worker))
+        await self._fenced(epoch, lambda c: keeping.drop_tokens(c, pool=pool, worker=worker))
 
     async def forget_jobs(self, epoch: int, uids: Sequence[str]) -> None:
         """Delete everything of these jobs. Their blobs follow; one that cannot be deleted now waits for a sweep."""
         freed = await self._fenced(epoch, lambda c: jobs.forget(c, uids))
         try:
-            await self._collect(freed)
+            await self._collect(epoch, freed)
         except (MahavishnuError, OSError) as error:  # the jobs are forgotten, whatever becomes of blobs
             log.warning(
                 "blobs of forgotten jobs could not be deleted", error=str(error), again_in=references.YOUNG_SECONDS
@@ -182,7 +182,7 @@ class SqlStore:
         """Finish writes and release the file."""
         await self._database.close()
 
-    async def _collect(self, freed: set[str]) -> None:
+    async def _collect(self, epoch: int, freed: set[str]) -> None:
         """Delete blobs that are waste: of those given, and once an hour of all.
 
         In the first hour nothing goes: the blobs of the time before the start may still be named by
@@ -197,7 +197,7 @@ class SqlStore:
             candidates = await self._blobs.put_before(now - references.YOUNG_SECONDS)
         for start in range(0, len(candidates), SWEPT_AT_ONCE):
             some = candidates[start : start + SWEPT_AT_ONCE]
-            await self._write(partial(self._drop_waste, some, now=now))
+            await self._fenced(epoch, partial(self._drop_waste, some, now=now))
 
     def _drop_waste(self, digests: list[str], session: Session, *, now: float) -> None:
         before = references.collectable_before(session, now=now)
