@@ -122,8 +122,12 @@ class Aggregator:
         return StoredReport(sarif, merge_reports(await self._reports(uid)), plan)
 
     async def _reports(self, uid: str) -> list[ToolReport]:
-        results = await self._dispatch.results(uid)
-        return [tool_report(task, result, await self._payload(result)) for task, result in results if task != PLAN_TASK]
+        said = [
+            (task, result, await self._payload(result))
+            for task, result in await self._dispatch.results(uid)
+            if task != PLAN_TASK
+        ]
+        return await asyncio.to_thread(lambda: [tool_report(*each) for each in said])
 
     async def _payload(self, result: TaskResult) -> bytes | None:
         if result.payload:
