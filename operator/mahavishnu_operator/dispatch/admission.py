@@ -58,7 +58,7 @@ class Admission:
         core.check_alive()
         session, worker, before = core.workers.register(request, wall=core.wall(), now=core.clock())
         await self._settle_holds(worker, before, request.holds)
-        core.changed(worker.pool)
+        core.worker_changed(worker.pool, worker.name)
         pace = core.pace
         return RegisterResponse(
             session=session,
@@ -115,6 +115,6 @@ class Admission:
                 message=message or f"the process of worker {id_} has ended",
             )
         )
-        core.changed(pool)
+        core.worker_changed(pool, worker)
         if core.stopped:
             raise NotLeader("this dispatcher has stopped", hint="try again: its successor answers")

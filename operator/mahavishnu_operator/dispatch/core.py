@@ -187,6 +187,12 @@ class Core:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def worker_changed(self, pool: str, worker: str) -> None:
+        """A worker came, goes or is gone: its pool and the jobs that wait for it alone are told of."""
+        self.changed(pool)
+        for uid in self.ledger.pool(pool).queue.jobs_for(worker):
+            self.changed(pool, uid)
+
     def _flush(self) -> None:
         self._flushing = False
         jobs, self._dirty_jobs = self._dirty_jobs, {}

@@ -179,7 +179,7 @@ class Desk:
         core.workers.remove(worker)
         core.waiting.wake_worker(worker)
         await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left")
-        core.changed(worker.pool)
+        core.worker_changed(worker.pool, worker.name)
 
     async def _hand_back(self, worker: Worker, leases: Sequence[Lease], message: str) -> None:
         await self._core.finish(

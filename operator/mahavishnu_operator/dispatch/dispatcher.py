@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self
 
 import msgspec
@@ -129,8 +130,15 @@ class Dispatcher:
 
     def progress(self, uid: str) -> JobProgress | None:
         """How a job's tasks stand; None for jobs that are closed, forgotten or were never submitted."""
-        job = self.core.ledger.jobs.get(uid)
-        return None if job is None else job.progress()
+        core, job = self.core, self.core.ledger.jobs.get(uid)
+        if job is None:
+            return None
+        progress = job.progress()
+        if not progress.worker:
+            return progress
+        id_ = worker_id(progress.pool, progress.worker)
+        there = core.workers.by_id(id_) is not None and not core.workers.draining(id_)
+        return replace(progress, worker_there=there)
 
     async def result(self, uid: str, task: str) -> TaskResult | None:
         """The result of one task that counts."""
@@ -176,6 +184,7 @@ class Dispatcher:
             running=known.running,
             completed_total=known.completed_total,
             failed_total=known.failed_total,
+            last_job=known.last_job,
             idle_since=core.idle_since(pool),
             workers=workers,
         )
@@ -197,7 +206,7 @@ class Dispatcher:
         core.check_alive()
         if not core.workers.draining(id_):
             core.workers.drain(id_)
-            core.changed(pool)
+            core.worker_changed(pool, worker)
         registered = core.workers.by_id(id_)
         if registered is None:
             return core.leases.count_of(id_) == 0

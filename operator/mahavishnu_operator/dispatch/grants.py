@@ -41,12 +41,12 @@ class Lessor:
         chosen: list[Task] = []
         size = 0
         while len(chosen) < limit:
-            uid = pool.queue.peek(now)
+            uid = pool.queue.peek(now, worker.name)
             if uid is None:
                 break
             if len(chosen) >= free and not core.ledger.jobs[uid].quick:
                 break
-            task = core.ledger.take(pool, now=now)
+            task = core.ledger.take(pool, worker=worker.name, now=now)
             if task is None:
                 break
             chosen.append(task)

@@ -19,6 +19,11 @@ from mahavishnu_operator.store.records import TaskKey
 
 MAX_LOST = 5  # attempts of one task that may end by worker-lost or disrupted, together
 MAX_BACKOFF_SECONDS = 60.0
+FIRST_BACKOFF_SECONDS = {
+    FailureClass.TOOL: 1.0,
+    FailureClass.WORKER_LOST: 0.5,
+    FailureClass.DISRUPTED: 0.0,  # the worker had to go, on purpose: nothing speaks against the next one
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +44,22 @@ class GiveUp:
 def decide_retry(failure: FailureClass, *, charged: int, lost: int, max_attempts: int) -> Requeue | GiveUp:
     """What follows after an attempt ended without an answer that counts.
 
-    `charged` and `lost` count earlier attempts of the task, this one not included. Failures of the tool
-    wait 0.5, 1, 2 ... seconds; the first loss waits not at all, the next ones 1, 2, 4 seconds.
+    `charged` and `lost` count earlier attempts of the task, this one not included. The wait doubles with each
+    attempt of the same count: a tool's failures wait 1, 2, 4 ... 60 s, lost workers 0.5, 1, 2, 4 s, and a lease that
+    was handed back waits not at all.
     """
     if failure is FailureClass.TOOL:
         if charged + 1 >= max_attempts:
             return GiveUp("AttemptsExhausted", f"failed in {charged + 1} of {max_attempts} allowed attempts")
-        return Requeue(min(0.5 * 2.0**charged, MAX_BACKOFF_SECONDS))
+        return Requeue(backoff_seconds(failure, charged))
     if lost + 1 >= MAX_LOST:
         return GiveUp("WorkerLost", f"its worker was lost or stopped {lost + 1} times while it ran")
-    return Requeue(0.0 if lost == 0 else min(2.0 ** (lost - 1), MAX_BACKOFF_SECONDS))
+    return Requeue(backoff_seconds(failure, lost))
+
+
+def backoff_seconds(failure: FailureClass, earlier: int) -> float:
+    """How long a task waits after a failure of that class that `earlier` ones went before."""
+    return min(FIRST_BACKOFF_SECONDS[failure] * 2.0 ** min(earlier, 16), MAX_BACKOFF_SECONDS)
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ What must stay true: this is a copy of the store: each operation here follows a 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -64,6 +65,8 @@ class Job:
         counts = self.counts
         return JobProgress(
             state=self.state,
+            pool=self.record.pool,
+            worker=self.record.worker,
             total=len(self.tasks),
             queued=counts[TaskState.QUEUED],
             running=counts[TaskState.LEASED],
@@ -84,6 +87,7 @@ class Pool:
     running: int = 0
     completed_total: int = 0
     failed_total: int = 0
+    last_job: int = 0  # when it was last given a job, in an order over all pools; 0: never
     idle_since: float | None = None  # seconds since the Unix epoch
 
     @property
@@ -98,6 +102,7 @@ class Ledger:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.pools: dict[str, Pool] = {}
+        self._ticks = itertools.count(1)
 
     def pool(self, name: str) -> Pool:
         """The pool of that name, made when it is new."""
@@ -118,8 +123,12 @@ class Ledger:
     def add_job(self, record: JobRecord) -> Job:
         """Know a job. It must be new."""
         job = self.jobs[record.uid] = Job(record, record.state)
-        self.pool(record.pool).queue.add_job(
+        pool = self.pool(record.pool)
+        pool.last_job = next(self._ticks)
+        pool.queue.add_job(
             record.uid,
+            namespace=record.namespace,
+            worker=record.worker,
             priority=record.priority,
             parallelism=record.parallelism,
             paused=record.state is not JobState.OPEN,
@@ -153,9 +162,9 @@ class Ledger:
             pool.queue.started(job.record.uid)
         return task
 
-    def take(self, pool: Pool, *, now: float) -> Task | None:
-        """Take the next task of a pool: leased from here on, one attempt more."""
-        taken = pool.queue.pop(now)
+    def take(self, pool: Pool, *, worker: str, now: float) -> Task | None:
+        """Take the next task of a pool for a worker: leased from here on, one attempt more."""
+        taken = pool.queue.pop(now, worker)
         if taken is None:
             return None
         task = self.jobs[taken.job].tasks[taken.task]

@@ -17,9 +17,16 @@ from mahavishnu_operator.store.records import JobRecord, JobState, TaskRecord
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How a job's tasks stand now. total = queued + running + succeeded + failed + cancelled."""
+    """How a job's tasks stand now. total = queued + running + succeeded + failed + cancelled.
+
+    `pool` is `namespace/name` of the pool that it was given to. With `worker` this one alone is leased its tasks;
+    `worker_there`: it is registered and takes leases. A task that waits for its next try is queued.
+    """
 
     state: JobState
+    pool: str = ""
+    worker: str = ""
+    worker_there: bool = True
     total: int = 0
     queued: int = 0
     running: int = 0
@@ -50,12 +57,16 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class PoolLoad:
-    """A pool's queue and workers. Totals count since the dispatcher started."""
+    """A pool's queue and workers. Totals count since the dispatcher started.
+
+    `last_job`: when it was last given a job, in an order over all pools; 0: never.
+    """
 
     queued: int = 0
     running: int = 0
     completed_total: int = 0
     failed_total: int = 0
+    last_job: int = 0
     idle_since: float | None = None  # seconds since the Unix epoch; None while there is work
     workers: tuple[WorkerView, ...] = field(default=())
 
@@ -69,7 +80,10 @@ class Dispatch(Protocol):
         ...
 
     def on_job_changed(self, callback: Callable[[str], None]) -> None:
-        """Call back with a job's uid after any of its tasks changed state (many changes may be one call)."""
+        """Call back with a job's uid after any of its tasks changed state (many changes may be one call).
+
+        Also after the one worker that may serve it came or went.
+        """
         ...
 
     def on_pool_changed(self, callback: Callable[[str], None]) -> None:

@@ -2,39 +2,80 @@
 
 The rule, in this order:
 1. priority: job priority + task priority, highest first;
-2. fairness between jobs of one priority: the job with the fewest running tasks, then the one served
-   least recently, then the one that came first;
-3. within a job: task priority, then seq.
+2. fairness between the namespaces that have work of that priority: the one with the fewest running tasks, then the
+   one served least recently;
+3. fairness between the jobs of a namespace: the same again;
+4. within a job: task priority, then seq.
 
-The pressure: ten thousand tasks of one job must neither starve the one-task job behind it nor make each
-choice slow. So each job keeps a heap of its own, and a heap of jobs is repaired lazily: a job whose rank
-changed is offered anew, and its older offers are skipped. A choice costs O(log n) amortised.
-What must stay true: a task pushed is popped at most once; a paused job, a job at its parallelism and a
-task before its `not_before` yield nothing. Times are seconds of one monotonic clock, handed in.
+Who is new has been served just now: a stream of new jobs does not pass those that wait (docs/adr/0010).
+
+The pressure: ten thousand tasks of one job, or a hundred jobs of one namespace, must neither starve the single task
+beside them nor make each choice slow. So the jobs of a namespace are a heap that is repaired lazily: a job whose rank
+changed is offered anew, and its older offers are skipped. Namespaces are compared one by one, because a pool serves
+at most 65 of them. A choice costs O(log jobs + namespaces), amortised.
+What must stay true: a task pushed is popped at most once; a paused job, a job at its parallelism and a task before
+its `not_before` yield nothing; tasks of a job that is for one worker are popped for that worker alone. Times are
+seconds of one monotonic clock, handed in.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-SPARE_OFFERS = 64  # outdated offers tolerated beyond one a job before the heap is rebuilt
+SPARE_OFFERS = 64  # outdated offers tolerated beyond one a job before a heap is rebuilt
+ANYBODY = ""  # the worker of a job that any worker may serve
+
+
+@dataclass(slots=True)
+class _Share:
+    """What a namespace has of the pool. `served`: the tick of its last turn, or of its arrival."""
+
+    served: int
+    running: int = 0
+    jobs: int = 0
+
+
+@dataclass(slots=True)
+class _Line:
+    """The jobs of one namespace that one worker, or anybody, may serve, as a heap of offers."""
+
+    share: _Share
+    jobs: set[str] = field(default_factory=set)
+    offers: list[tuple[int, int, int, int, _Job]] = field(default_factory=list)
+
+    def first(self) -> _Job | None:
+        """The job whose turn it is, None when nothing may be handed out."""
+        while self.offers:
+            *_, version, job = self.offers[0]
+            if version == job.version:
+                return job
+            heappop(self.offers)
+        return None
 
 
 @dataclass(slots=True)
 class _Job:
     uid: str
+    namespace: str
+    worker: str
     priority: int
     parallelism: int
-    order: int
     paused: bool
+    line: _Line
+    served: int
     running: int = 0
-    served: int = 0
     version: int = 0
     generation: int = 0  # rises when its tasks are cleared, so that delayed ones are not revived
     ready: list[tuple[int, int, str]] = field(default_factory=list)  # (-task priority, seq, task)
     waiting: set[str] = field(default_factory=set)  # ready or delayed
+
+    def rank(self) -> tuple[int, int, int, int, int]:
+        """Its place among all jobs of the pool, smallest first."""
+        share = self.line.share
+        return (self.ready[0][0] - self.priority, share.running, share.served, self.running, self.served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +91,8 @@ class TaskQueue:
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}
-        self._offers: list[tuple[int, int, int, int, int, _Job]] = []
+        self._shares: dict[str, _Share] = {}
+        self._lanes: dict[str, dict[str, _Line]] = {}  # by worker, then by namespace
         self._delayed: list[tuple[float, int, _Job, int, tuple[int, int, str]]] = []
         self._ticks = itertools.count(1)
         self._waiting = 0  # in jobs that are not paused
@@ -62,17 +104,44 @@ class TaskQueue:
     def __contains__(self, uid: str) -> bool:
         return uid in self._jobs
 
-    def add_job(self, uid: str, *, priority: int = 0, parallelism: int = 0, paused: bool = False) -> None:
-        """Make a job known; parallelism 0 means no limit."""
+    def add_job(
+        self,
+        uid: str,
+        *,
+        namespace: str = "",
+        worker: str = ANYBODY,
+        priority: int = 0,
+        parallelism: int = 0,
+        paused: bool = False,
+    ) -> None:
+        """Make a job known; parallelism 0 means no limit, `worker` that only this one may serve it."""
         if uid in self._jobs:
             raise ValueError(f"job {uid} is in the queue already")
-        self._jobs[uid] = _Job(uid, priority, parallelism, next(self._ticks), paused)
+        share = self._shares.get(namespace)
+        if share is None:
+            share = self._shares[namespace] = _Share(next(self._ticks))
+        line = self._lanes.setdefault(worker, {}).setdefault(namespace, _Line(share))
+        share.jobs += 1
+        line.jobs.add(uid)
+        self._jobs[uid] = _Job(uid, namespace, worker, priority, parallelism, paused, line, next(self._ticks))
 
     def remove_job(self, uid: str) -> None:
         """Forget a job and its waiting tasks; unknown ones too."""
-        if uid in self._jobs:
-            self.clear(uid)
-            self._jobs.pop(uid).version += 1
+        if uid not in self._jobs:
+            return
+        self.clear(uid)
+        job = self._jobs.pop(uid)
+        job.version += 1
+        line, share = job.line, job.line.share
+        share.running -= job.running
+        share.jobs -= 1
+        line.jobs.discard(uid)
+        if not line.jobs:
+            del self._lanes[job.worker][job.namespace]
+            if not self._lanes[job.worker]:
+                del self._lanes[job.worker]
+        if not share.jobs:
+            del self._shares[job.namespace]
 
     def clear(self, uid: str) -> None:
         """Drop the waiting tasks of a job; what runs goes on counting."""
@@ -108,28 +177,27 @@ class TaskQueue:
         if job.ready[0] is item:  # a new head: its rank may have changed
             self._offer(job)
 
-    def peek(self, now: float) -> str | None:
-        """The job whose task `pop` would hand out, or None when nothing may be handed out now."""
+    def peek(self, now: float, worker: str = ANYBODY) -> str | None:
+        """The job whose task `pop` would hand to this worker, or None when it may be handed nothing now."""
         self._ripen(now)
-        while self._offers:
-            *_, version, job = self._offers[0]
-            if version == job.version:
-                return job.uid
-            heappop(self._offers)
-        return None
+        found = [job for line in self._lines(worker) if (job := line.first()) is not None]
+        if len(found) > 1:
+            return min(found, key=_Job.rank).uid
+        return found[0].uid if found else None
 
-    def pop(self, now: float) -> Taken | None:
-        """Take the next task; its job counts one more running."""
-        uid = self.peek(now)
+    def pop(self, now: float, worker: str = ANYBODY) -> Taken | None:
+        """Take the next task for this worker; its job and namespace count one more running."""
+        uid = self.peek(now, worker)
         if uid is None:
             return None
         job = self._jobs[uid]
-        heappop(self._offers)
+        heappop(job.line.offers)
         _, _, task = heappop(job.ready)
         job.waiting.discard(task)
         self._waiting -= 1
         job.running += 1
-        job.served = next(self._ticks)
+        job.line.share.running += 1
+        job.served = job.line.share.served = next(self._ticks)
         self._offer(job)
         return Taken(uid, task)
 
@@ -137,6 +205,7 @@ class TaskQueue:
         """Count a task as running that was not popped here (leased before a restart)."""
         job = self._job(uid)
         job.running += 1
+        job.line.share.running += 1
         self._offer(job)
 
     def finished(self, uid: str) -> None:
@@ -145,11 +214,25 @@ class TaskQueue:
         if job.running == 0:
             raise ValueError(f"no task of job {uid} is running")
         job.running -= 1
+        job.line.share.running -= 1
         self._offer(job)
 
     def running(self, uid: str) -> int:
         """Running tasks of a job."""
         return self._job(uid).running
+
+    def jobs_for(self, worker: str) -> list[str]:
+        """The jobs that this worker alone may serve."""
+        return [uid for line in self._lanes.get(worker, {}).values() for uid in line.jobs] if worker else []
+
+    def reserves_for(self, worker: str) -> bool:
+        """Whether there is a job that this worker alone may serve."""
+        return worker in self._lanes and worker != ANYBODY
+
+    @property
+    def reserves(self) -> bool:
+        """Whether there is a job that one worker alone may serve."""
+        return len(self._lanes) > (ANYBODY in self._lanes)
 
     def next_ripe(self) -> float | None:
         """When the first delayed task becomes ready; None when none is delayed."""
@@ -163,6 +246,12 @@ class TaskQueue:
         except KeyError:
             raise ValueError(f"job {uid} is not in the queue") from None
 
+    def _lines(self, worker: str) -> Iterator[_Line]:
+        """What this worker may serve."""
+        yield from self._lanes.get(ANYBODY, {}).values()
+        if worker and worker in self._lanes:
+            yield from self._lanes[worker].values()
+
     def _outdated(self, job: _Job, generation: int) -> bool:
         return job.generation != generation or self._jobs.get(job.uid) is not job
 
@@ -173,16 +262,14 @@ class TaskQueue:
                 heappush(job.ready, item)
                 self._offer(job)
 
-    def _offer(self, job: _Job) -> None:
+    @staticmethod
+    def _offer(job: _Job) -> None:
         """Rank the job anew, or withdraw it when nothing of it may be handed out."""
         job.version += 1
         if job.paused or not job.ready or 0 < job.parallelism <= job.running:
             return
-        heappush(self._offers, self._rank(job))
-        if len(self._offers) > 2 * len(self._jobs) + SPARE_OFFERS:
-            self._offers = [offer for offer in self._offers if offer[4] == offer[5].version]
-            heapify(self._offers)
-
-    @staticmethod
-    def _rank(job: _Job) -> tuple[int, int, int, int, int, _Job]:
-        return (job.ready[0][0] - job.priority, job.running, job.served, job.order, job.version, job)
+        line = job.line
+        heappush(line.offers, (job.ready[0][0] - job.priority, job.running, job.served, job.version, job))
+        if len(line.offers) > 2 * len(line.jobs) + SPARE_OFFERS:
+            line.offers = [offer for offer in line.offers if offer[3] == offer[4].version]
+            heapify(line.offers)

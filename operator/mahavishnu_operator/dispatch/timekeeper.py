@@ -69,4 +69,4 @@ class Timekeeper:
             if worker.calls == 0 and core.held(worker) == 0 and now - worker.last_seen > silent:
                 log.info("worker was not heard of and is forgotten", worker=worker.id, seconds=round(silent, 1))
                 core.workers.remove(worker)
-                core.changed(worker.pool)
+                core.worker_changed(worker.pool, worker.name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from .callers import Caller
 from .errors import ClientGone
 from .ledger import Ledger
+from .queue import TaskQueue
 from .workers import Worker
 
 
@@ -32,6 +33,7 @@ class _Line:
 
     waiters: deque[_Waiter] = field(default_factory=deque)
     alarm: asyncio.TimerHandle | None = None
+    alarm_at: float = 0.0
 
 
 class Waiting:
@@ -69,27 +71,41 @@ class Waiting:
                 line.waiters.remove(waiter)
 
     def wake(self, pool: str) -> None:
-        """Wake the first who waits and can take the next task; otherwise set the alarm for the first delayed."""
+        """Wake the first who waits and can take the next task; set the alarm for the first that is delayed.
+
+        A task that waits for one worker alone, or for a free slot, must not keep a delayed one from its alarm.
+        """
         line = self._lines.get(pool)
         if line is None or not line.waiters:
             return
-        queue = self._ledger.pool(pool).queue
         now = self._clock()
-        uid = queue.peek(now)
-        if uid is not None:
-            ahead = self._ledger.jobs[uid].quick
-            for waiter in line.waiters:
-                if ahead or self._can_take(waiter.worker):
-                    line.waiters.remove(waiter)
-                    waiter.woken.set_result(True)
-                    return
+        waiter = self._next(line, self._ledger.pool(pool).queue, now)
+        if waiter is not None:
+            line.waiters.remove(waiter)
+            waiter.woken.set_result(True)
             return
-        ripe = queue.next_ripe()
-        if ripe is None:
+        ripe = self._ledger.pool(pool).queue.next_ripe()
+        if ripe is None or (line.alarm is not None and line.alarm_at == ripe):
             return
         if line.alarm is not None:
             line.alarm.cancel()
-        line.alarm = asyncio.get_running_loop().call_later(max(0.0, ripe - now), self.wake, pool)
+        line.alarm_at = ripe
+        line.alarm = asyncio.get_running_loop().call_later(max(0.0, ripe - now), self._ring, pool)
+
+    def _next(self, line: _Line, queue: TaskQueue, now: float) -> _Waiter | None:
+        for_all = queue.peek(now)
+        if for_all is None and not queue.reserves:
+            return None
+        for waiter in line.waiters:
+            name = waiter.worker.name
+            uid = queue.peek(now, name) if queue.reserves_for(name) else for_all
+            if uid is not None and (self._ledger.jobs[uid].quick or self._can_take(waiter.worker)):
+                return waiter
+        return None
+
+    def _ring(self, pool: str) -> None:
+        self._lines[pool].alarm = None
+        self.wake(pool)
 
     def wake_worker(self, worker: Worker) -> None:
         """Let the requests of one worker look again: it shall drain, or its session has ended."""

@@ -59,7 +59,10 @@ class TaskKey:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One ScanJob as the dispatcher needs it. `pool` is `namespace/name` of the WorkerPool."""
+    """One ScanJob as the dispatcher needs it. `pool` is `namespace/name` of the WorkerPool.
+
+    `worker`: the one worker of that pool that is leased its tasks; empty: any.
+    """
 
     uid: str
     namespace: str
@@ -70,6 +73,7 @@ class JobRecord:
     max_attempts: int = 2
     task_timeout_seconds: float = 600.0
     state: JobState = JobState.OPEN
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

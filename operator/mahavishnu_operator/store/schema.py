@@ -117,6 +117,9 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX tokens_by_worker ON tokens (pool, worker);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN worker TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 # Every table, in an order in which references can be followed.

@@ -13,7 +13,7 @@ from mahavishnu_operator.support.group_commit import Session
 from . import results
 from .references import named_in, tie, tied_to
 
-_JOB_COLUMNS = "uid, namespace, name, pool, priority, parallelism, max_attempts, task_timeout_seconds, state"
+_JOB_COLUMNS = "uid, namespace, name, pool, priority, parallelism, max_attempts, task_timeout_seconds, state, worker"
 _TASK_COLUMNS = "job, task, seq, spec, priority, state, attempts, charged, lost"
 
 
@@ -22,7 +22,7 @@ def add_job(connection: Session, job: JobRecord, tasks: Sequence[TaskRecord], *,
     if strange := [str(task.key) for task in tasks if task.key.job != job.uid]:
         raise InvalidInput(f"job {job.uid} was given tasks of another job: {', '.join(strange[:5])}")
     connection.execute(
-        f"INSERT INTO jobs ({_JOB_COLUMNS}, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608
+        f"INSERT INTO jobs ({_JOB_COLUMNS}, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608
         (
             job.uid,
             job.namespace,
@@ -33,6 +33,7 @@ def add_job(connection: Session, job: JobRecord, tasks: Sequence[TaskRecord], *,
             job.max_attempts,
             job.task_timeout_seconds,
             job.state.value,
+            job.worker,
             now,
         ),
     )
