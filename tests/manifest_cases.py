@@ -209,6 +209,25 @@ def _job_rules() -> Iterator[Case]:
     near = {"strategy": "affinity", "affinityKey": "repo"}
     yield Case("affinity with key", job(poolRef=..., routing=near), keeps="affinity-key")
     yield Case("affinity to what?", job(poolRef=..., routing={"strategy": "affinity"}), breaks="affinity-key")
+    for key in ("", "a key"):
+        routing = {"strategy": "round_robin", "affinityKey": key}
+        yield Case(f"affinity key {key!r} unused", job(poolRef=..., routing=routing), breaks="affinity-key-alone")
+    yield Case(
+        "default strategy, with key", job(poolRef=..., routing={"affinityKey": "a"}), breaks="affinity-key-alone"
+    )
+    yield Case(
+        "affinity with key and class",
+        job(poolRef=..., routing=near | {"workerClass": "fast"}),
+        keeps="affinity-key-alone",
+    )
+    one = {"workerName": "fast-1", "pools": ["fast"]}
+    yield Case("worker of a pool", job(poolRef=..., routing=one), keeps="worker-of-one-pool")
+    yield Case("several pools, no worker", job(poolRef=..., routing={"pools": ["a", "b"]}), keeps="worker-of-one-pool")
+    yield Case(
+        "worker of two pools", job(poolRef=..., routing=one | {"pools": ["a", "b"]}), breaks="worker-of-one-pool"
+    )
+    yield Case("worker of any pool", job(poolRef=..., routing={"workerName": "fast-1"}), breaks="worker-of-one-pool")
+    yield Case("worker of no pool", job(poolRef=..., routing=one | {"pools": []}), breaks="worker-of-one-pool")
     yield Case("fixed chunks", scan(chunking={"mode": "Fixed", "size": 5}), keeps="chunk-size")
     yield Case("automatic chunks of a size", scan(chunking={"size": 5}), breaks="chunk-size")
     yield Case("task by reference", task(inputRef={"sha256": DIGEST}), keeps="task-kind")

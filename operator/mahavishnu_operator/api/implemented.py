@@ -43,6 +43,7 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
     ),
     "ScanJob": (
         "poolRef",
+        "routing",
         "source.path",
         "scan.tools",
         "scan.include",
@@ -82,7 +83,6 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
         "memory.readFrom": _anything,
     },
     "ScanJob": {
-        "routing": _other_than(None),
         "source.git": _other_than(None),
         "source.archive": _other_than(None),
         "source.persistentVolumeClaim": _other_than(None),

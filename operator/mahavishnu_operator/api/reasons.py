@@ -40,6 +40,7 @@ class Reason(StrEnum):
     PATH_NOT_ALLOWED = "PathNotAllowed"  # source.path lies outside --path-root
     POOL_NOT_FOUND = "PoolNotFound"  # the ScanJob waits for a pool that does not exist
     POOL_NOT_ACCEPTED = "PoolNotAccepted"  # the pool exists but was refused itself
+    NO_POOL_MATCHES = "NoPoolMatches"  # the ScanJob waits: no pool passes its routing; the message says why not
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the pool does not serve this namespace
     COMMAND_NOT_ALLOWED = "CommandNotAllowed"  # argv[0] is not in the pool's allowedCommands
     # progress
@@ -48,6 +49,7 @@ class Reason(StrEnum):
     PLANNED = "Planned"  # the tasks are durable
     PLAN_FAILED = "PlanFailed"  # the plan could not be made; the message has the worker's words
     RUNNING = "Running"  # tasks are queued or leased
+    WORKER_NOT_FOUND = "WorkerNotFound"  # the ScanJob waits for routing.workerName, which takes no tasks now
     AGGREGATING = "Aggregating"  # all tasks have ended; the report is being written
     SUSPENDED = "Suspended"  # spec.suspend is true
     RESUMED = "Resumed"  # spec.suspend went back to false

@@ -289,6 +289,20 @@ _JOB_RULES = (
         "affinityKey",
     ),
     _job(
+        "affinity-key-alone",
+        "spec.routing",
+        "!has(self.affinityKey) || self.strategy == 'affinity'",
+        "affinityKey can only be set with strategy affinity: the others do not look at it",
+        "affinityKey",
+    ),
+    _job(
+        "worker-of-one-pool",
+        "spec.routing",
+        "!has(self.workerName) || (has(self.pools) && self.pools.size() == 1)",
+        "workerName needs exactly one name in pools: the pool whose worker it is",
+        "workerName",
+    ),
+    _job(
         "chunk-size",
         "spec.scan.chunking",
         "!has(self.size) || self.mode == 'Fixed'",

@@ -44,28 +44,35 @@ class PoolRef(ApiModel):
 
 
 class RoutingStrategy(StrEnum):
-    """How a pool or worker is chosen when none is named."""
+    """How one pool is chosen, once, when the job's tasks are first queued."""
 
-    LEAST_LOADED = "least_loaded"
-    ROUND_ROBIN = "round_robin"
-    RANDOM = "random"
-    AFFINITY = "affinity"
+    LEAST_LOADED = "least_loaded"  # fewest queued and running tasks a slot that is ready
+    ROUND_ROBIN = "round_robin"  # the pool that was given a job least recently
+    RANDOM = "random"  # by the job's UID: any pool, and the same one when it is chosen again
+    AFFINITY = "affinity"  # by the affinityKey; a pool that comes or goes moves only its own share of keys
 
 
 class Routing(ApiModel):
     """How a pool, and if wished a worker, is chosen."""
 
-    strategy: RoutingStrategy = Field(RoutingStrategy.LEAST_LOADED, description="How one of several pools is chosen.")
+    strategy: RoutingStrategy = Field(
+        RoutingStrategy.LEAST_LOADED,
+        description="How one of several pools is chosen, once for the whole job: least_loaded (fewest tasks a ready "
+        "slot), round_robin (given a job least recently), random, affinity (the same key, the same pool).",
+    )
     worker_class: Name | None = Field(None, description="Only pools with this workerClass.")
     pools: Annotated[list[Name], Field(max_length=64)] = Field(
         default_factory=list,
-        description="Only pools of these names; empty: every pool that the job may use.",
+        description="Only pools of these names; empty: every pool of the job's namespace, and those whose "
+        "allowedNamespaces admit it.",
         json_schema_extra=SET,
     )
     affinity_key: Text | None = Field(
         None, description="With strategy affinity: jobs with the same key go to the same pool."
     )
-    worker_name: Name | None = Field(None, description="Only this worker.")
+    worker_name: Name | None = Field(
+        None, description="Only this worker of the one pool in `pools`; the job waits while it is not there."
+    )
 
 
 class SecretRef(ApiModel):
@@ -228,7 +235,9 @@ class ScanJobSpec(ApiModel):
     max_attempts: Annotated[StrictInt, Field(ge=1, le=10)] = Field(
         2, description="Attempts a task whose tool fails gets."
     )
-    priority: Priority = Field(0, description="Higher runs first within a pool.")
+    priority: Priority = Field(
+        0, description="Higher runs first within a pool; equal ones share it, namespaces first, then jobs."
+    )
     parallelism: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = Field(
         None, description="Most tasks at the same time; left out: as many as the pool has slots."
     )

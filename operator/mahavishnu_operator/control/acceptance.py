@@ -80,8 +80,8 @@ def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None,
         parsed = ScanJobSpec.model_validate(spec)
     except ValidationError as error:
         return None, _invalid(error)
-    if parsed.pool_ref is None:
-        return None, Refusal(Reason.INVALID, "spec.poolRef is missing: name the WorkerPool that is to do the work")
+    if (parsed.pool_ref is None) == (parsed.routing is None):
+        return None, Refusal(Reason.INVALID, "exactly one of spec.poolRef and spec.routing must be set")
     if (parsed.scan is None) == (parsed.tasks is None):
         return None, Refusal(Reason.INVALID, "exactly one of spec.scan and spec.tasks must be set")
     if parsed.scan is not None:
@@ -99,10 +99,10 @@ def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None,
     return parsed, None
 
 
-def pool_of(job: Key, spec: ScanJobSpec) -> Key:
-    """Which WorkerPool a job asks for; its own namespace unless it names another."""
+def named_pool(job: Key, spec: ScanJobSpec) -> Key | None:
+    """Which WorkerPool a job names, its own namespace unless it says another; None: it is to be routed."""
     if spec.pool_ref is None:
-        raise ValueError(f"ScanJob {job} names no pool")
+        return None
     return Key(spec.pool_ref.namespace or job.namespace, spec.pool_ref.name)
 
 
@@ -134,7 +134,7 @@ def allowed_commands(pool: WorkerPoolSpec, policy: Policy) -> tuple[str, ...]:
 
 def refuse_commands(tasks: Sequence[Task], allowed: Sequence[str], pool: Key) -> Refusal | None:
     """The first commands that the pool does not allow, named."""
-    bad = sorted({task.command[0] for task in tasks if task.command and not _may_run(task.command, allowed)})
+    bad = disallowed(tasks, allowed)
     if not bad:
         return None
     return Refusal(
@@ -142,6 +142,11 @@ def refuse_commands(tasks: Sequence[Task], allowed: Sequence[str], pool: Key) ->
         f"WorkerPool {pool} does not allow {', '.join(repr(name) for name in bad[:5])}; it allows "
         f"{', '.join(allowed)}; its owner can add a name to spec.allowedCommands",
     )
+
+
+def disallowed(tasks: Sequence[Task], allowed: Sequence[str]) -> list[str]:
+    """The names of commands that are not among the allowed ones."""
+    return sorted({task.command[0] for task in tasks if task.command and not _may_run(task.command, allowed)})
 
 
 def _may_run(argv: Sequence[str], allowed: Sequence[str]) -> bool:

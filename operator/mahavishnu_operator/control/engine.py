@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import structlog
 
+from mahavishnu_operator.api.reasons import JobPhase
 from mahavishnu_operator.backends.local_process import LocalProcessBackend
 from mahavishnu_operator.backends.protocol import Backend
 from mahavishnu_operator.dispatch.core import Pace
@@ -286,11 +287,18 @@ class Engine:
         self.enqueue(WORKER_POOL, key)
         if _identity(before) == _identity(after):
             return
-        for job in self.jobs:  # some may wait for this pool
-            reference = (job.get("spec") or {}).get("poolRef") or {}
-            namespace = reference.get("namespace") or job["metadata"].get("namespace", "default")
-            if Key(namespace, reference.get("name", "")) == key:
+        for job in self.jobs:
+            if self._may_wait_for(job, key):
                 self.enqueue(SCAN_JOB, Key.of(job))
+
+    def _may_wait_for(self, job: Obj, pool: Key) -> bool:
+        """Whether a job names the pool, or is not routed to one yet."""
+        spec, own = job.get("spec") or {}, Key.of(job)
+        if spec.get("routing") is not None:
+            ended = JobPhase((job.get("status") or {}).get("phase") or JobPhase.PENDING).terminal
+            return not ended and self.dispatch.progress(job["metadata"]["uid"]) is None
+        reference = spec.get("poolRef") or {}
+        return Key(reference.get("namespace") or own.namespace, reference.get("name", "")) == pool
 
     def _job_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
         self.enqueue(SCAN_JOB, key)

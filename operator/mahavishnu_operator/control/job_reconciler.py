@@ -22,13 +22,23 @@ from mahavishnu_operator.scan.model import Plan
 from mahavishnu_operator.store.records import JobState
 from mahavishnu_operator.support.errors import Conflict, NotFound
 
-from .acceptance import Policy, Refusal, allowed_commands, parse_job, parse_pool, pool_of, refuse_by_pool, resolve_path
+from .acceptance import (
+    Policy,
+    Refusal,
+    allowed_commands,
+    named_pool,
+    parse_job,
+    parse_pool,
+    refuse_by_pool,
+    resolve_path,
+)
 from .aggregation import Aggregator
 from .conditions import seconds_of
 from .events import Happening, Recorder, job_happenings
 from .job_status import job_status
 from .jobs import Aggregate, JobDecision, JobView, PlanOutcome, Step, decide_job
 from .objects import Objects
+from .routing import Router
 from .runtime import earliest
 from .status import StatusWriter
 from .tasks import command_rows, job_record, plan_row, shard_rows
@@ -87,6 +97,7 @@ class JobReconciler:
         self._objects, self._pools, self._resources, self._dispatch = objects, pools, resources, dispatch
         self._aggregator, self._writer, self._recorder = aggregator, writer, recorder
         self._policy, self._clock = policy, clock
+        self._router = Router(pools, dispatch, policy)
         self._memory: dict[Key, _Memory] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -132,15 +143,15 @@ class JobReconciler:
         plan_ended = spec is not None and spec.scan is not None and progress is not None and _plan_ended(progress)
         if plan_ended and not terminal and memory.outcome is None:
             memory.plan, memory.plan_error = await self._aggregator.read_plan(memory.uid)
-        pool_key = pool_of(key, spec) if spec is not None else None
+        pool_key = _pool_key(key, spec, progress)
         pool, root = None, ""
-        if spec is not None and pool_key is not None and not terminal and (progress is None or plan_ended):
-            pool_obj = self._pools.get(pool_key)
-            pool_spec = (pool_obj.get("spec") or {}) if pool_obj is not None else None
-            refusal = refuse_by_pool(key, spec, pool_key, pool_spec, self._policy)
-            pool = parse_pool(pool_spec, self._policy)[0] if pool_spec is not None else None
-            if spec.source is not None and spec.source.path is not None and (refusal is None or not refusal.final):
+        if spec is not None and not terminal and (progress is None or plan_ended):
+            outside = None
+            if spec.source is not None and spec.source.path is not None:
                 root, outside = await asyncio.to_thread(resolve_path, spec.source.path, self._policy)
+            # nothing is awaited from here to the submission: the pool is chosen by what its load is then
+            pool_key, pool, refusal = self._find_pool(key, memory.uid, spec, pool_key)
+            if refusal is None or not refusal.final:
                 refusal = outside or refusal
         view = JobView(
             spec=spec,
@@ -155,6 +166,18 @@ class JobReconciler:
             aggregate=memory.aggregate,
         )
         return _Look(view, pool_key, pool, root)
+
+    def _find_pool(
+        self, key: Key, uid: str, spec: ScanJobSpec, named: Key | None
+    ) -> tuple[Key | None, WorkerPoolSpec | None, Refusal | None]:
+        """The pool that is to do the work, or the refusal that says why it is not to."""
+        if named is None:
+            chosen = self._router.choose(uid, key, spec)
+            return (None, None, chosen) if isinstance(chosen, Refusal) else (*chosen, None)
+        pool_obj = self._pools.get(named)
+        pool_spec = (pool_obj.get("spec") or {}) if pool_obj is not None else None
+        refusal = refuse_by_pool(key, spec, named, pool_spec, self._policy)
+        return named, parse_pool(pool_spec, self._policy)[0] if pool_spec is not None else None, refusal
 
     async def _do(self, key: Key, obj: Obj, memory: _Memory, look: _Look, decision: JobDecision) -> None:
         match decision.step:
@@ -187,8 +210,9 @@ class JobReconciler:
         else:
             allowed = allowed_commands(pool, self._policy)
             rows = command_rows(memory.uid, spec.tasks or (), cwd=look.root, allowed=allowed, pool=pool)
-        await self._dispatch.submit(job, rows)
-        log.info("tasks submitted", job=str(key), step=step.value, tasks=len(rows))
+        with self._router.giving(pool_key, tasks=len(rows)):
+            await self._dispatch.submit(job, rows)
+        log.info("tasks submitted", job=str(key), pool=str(pool_key), step=step.value, tasks=len(rows))
 
     async def _write(self, obj: Obj, view: JobView, decision: JobDecision) -> float | None:
         status = job_status(view, decision)
@@ -217,6 +241,13 @@ class JobReconciler:
         await self._dispatch.forget([memory.uid])
         self._writer.forget(memory.uid)
         self._memory.pop(key, None)
+
+
+def _pool_key(job: Key, spec: ScanJobSpec | None, progress: JobProgress | None) -> Key | None:
+    """The pool that the job was given to, or that it names; None: it is to be routed."""
+    if progress is not None and progress.pool:
+        return Key(*progress.pool.split("/", 1))
+    return named_pool(job, spec) if spec is not None else None
 
 
 def _plan_ended(progress: JobProgress) -> bool:

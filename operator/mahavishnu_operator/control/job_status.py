@@ -107,7 +107,17 @@ def _common(view: JobView, decision: JobDecision) -> list[Wish]:
 def _accepted(view: JobView) -> Wish:
     if view.refusal is not None:
         return Wish(ConditionType.ACCEPTED, False, view.refusal.reason, view.refusal.message)
-    return Wish(ConditionType.ACCEPTED, True, Reason.ACCEPTED, f"WorkerPool {view.pool} does the work")
+    return Wish(ConditionType.ACCEPTED, True, Reason.ACCEPTED, _who_does_it(view))
+
+
+def _who_does_it(view: JobView) -> str:
+    routing = view.spec.routing if view.spec is not None else None
+    if routing is None:
+        return f"WorkerPool {view.pool} does the work"
+    if view.progress is None:
+        return "the WorkerPool is chosen when the tasks are queued"
+    worker = f"worker {routing.worker_name} of " if routing.worker_name else ""
+    return f"{worker}WorkerPool {view.pool} does the work, chosen by strategy {routing.strategy.value}"
 
 
 def _planned(view: JobView) -> Wish | None:

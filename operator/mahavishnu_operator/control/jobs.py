@@ -169,7 +169,19 @@ def _in_progress(view: JobView, progress: JobProgress) -> JobDecision:
         return JobDecision(Step.SUSPEND, phase)
     if not suspend and progress.state is JobState.SUSPENDED:
         return JobDecision(Step.RESUME, phase)
-    return JobDecision(Step.WAIT, phase, requeue_after=_next_deadline(view, started=progress.started))
+    deadline = _next_deadline(view, started=progress.started)
+    return JobDecision(Step.WAIT, phase, waiting=_waits_for_worker(progress), requeue_after=deadline)
+
+
+def _waits_for_worker(progress: JobProgress) -> Refusal | None:
+    """Why nothing is leased, when the one worker that may serve the job is not there."""
+    if not progress.worker or progress.worker_there or not progress.queued:
+        return None
+    message = (
+        f"worker {progress.worker} of WorkerPool {progress.pool}, which spec.routing.workerName names, is not there or "
+        "is on its way out; the job waits for it"
+    )
+    return Refusal(Reason.WORKER_NOT_FOUND, message, final=False)
 
 
 def _all_ended(view: JobView, progress: JobProgress) -> JobDecision:
@@ -233,7 +245,8 @@ def _overdue(view: JobView, *, started: bool) -> Ending | None:
     if spec is None:
         return None
     age = view.now - view.created_at
-    why = f" ({view.refusal.message})" if view.refusal is not None else ""
+    waiting = view.refusal or (_waits_for_worker(view.progress) if view.progress is not None else None)
+    why = f" ({waiting.message})" if waiting is not None else ""
     if not started and spec.queue_timeout_seconds is not None and age >= spec.queue_timeout_seconds:
         return Ending(
             JobPhase.FAILED,

@@ -36,6 +36,7 @@ def job_record(uid: str, key: Key, spec: ScanJobSpec, pool: Key) -> JobRecord:
         parallelism=spec.parallelism or 0,
         max_attempts=spec.max_attempts,
         task_timeout_seconds=float(spec.task_timeout_seconds),
+        worker=(spec.routing.worker_name or "") if spec.routing is not None else "",
     )
 
 

@@ -54,7 +54,6 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
         (pool(recycle={"maxTasks": 3}), ["spec.recycle"]),
         (pool(retireWorkers=["a"]), ["spec.retireWorkers"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
-        (job(poolRef=..., routing={}), ["spec.routing"]),
         (scan(GIT), ["spec.source.git"]),
         (scan({"archive": {"sha256": DIGEST}}), ["spec.source.archive"]),
         (scan(VOLUME), ["spec.source.persistentVolumeClaim"]),
@@ -76,6 +75,9 @@ def test_a_field_of_a_later_version_is_named(manifest: Manifest, fields: list[st
         pool(workerClass="fast", replicas=3, drain={"graceSeconds": 5}, localProcess={"memoryLimitMiB": 64}),
         pool(autoscaling={"mode": "HPA"}, allowedCommands=["any"], allowedNamespaces=["team"], memory={}),
         scan(exclude=["*.md"], chunking={"mode": "Fixed"}, incremental={}, failOn="note"),
+        job(
+            poolRef=..., routing={"strategy": "affinity", "affinityKey": "repo", "workerClass": "fast", "pools": ["a"]}
+        ),
         job(priority=3, parallelism=1, ttlSecondsAfterFinished=0, queueTimeoutSeconds=5, suspend=True),
     ],
 )

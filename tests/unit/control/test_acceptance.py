@@ -53,8 +53,9 @@ def test_local_workers_can_be_switched_off() -> None:
     [
         (SCAN, None, ""),
         (tasks(["true"]), None, ""),
-        (SCAN | {"routing": {"strategy": "random"}}, Reason.NOT_IMPLEMENTED, "routing"),
-        ({"scan": SCAN["scan"], "source": SCAN["source"]}, Reason.INVALID, "spec.poolRef is missing"),
+        (tasks(["true"]) | {"poolRef": None, "routing": {}}, None, ""),
+        (SCAN | {"routing": {"strategy": "random"}}, Reason.INVALID, "exactly one of spec.poolRef and spec.routing"),
+        ({"scan": SCAN["scan"], "source": SCAN["source"]}, Reason.INVALID, "spec.poolRef and spec.routing"),
         ({"poolRef": {"name": "p"}}, Reason.INVALID, "spec.scan and spec.tasks"),
         (SCAN | {"source": None}, Reason.INVALID, "spec.source.path is missing"),
         (SCAN | {"scan": {"tools": ["ruff", "nose"]}}, Reason.INVALID, "names nose, which nobody here knows"),

@@ -23,7 +23,7 @@ TASKS: dict[str, Any] = {
     "tasks": [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"]}],
 }
 WAITING = Refusal(Reason.POOL_NOT_FOUND, "WorkerPool default/p does not exist", final=False)
-REFUSED = Refusal(Reason.NOT_IMPLEMENTED, "this version does not act on routing")
+REFUSED = Refusal(Reason.NOT_IMPLEMENTED, "this version does not act on source.git")
 GOOD = Aggregate(Verdict.PASSED, report={"uri": "/r", "sha256": "0" * 64, "bytes": 9, "truncated": False})
 
 
@@ -34,7 +34,7 @@ def view(base: dict[str, Any], age: float = 10.0, **fields: Any) -> JobView:
     return JobView(spec=spec, now=CREATED + age, created_at=CREATED, generation=3, pool="default/p", **known)
 
 
-def tasks(state: JobState = JobState.OPEN, **counts: int) -> JobProgress:
+def tasks(state: JobState = JobState.OPEN, **counts: Any) -> JobProgress:
     started = bool(set(counts) - {"queued"}) and counts.pop("started", 1) == 1
     return JobProgress(state, total=sum(v for k, v in counts.items() if k != "retried"), started=started, **counts)
 
