@@ -174,8 +174,8 @@ def _in_progress(view: JobView, progress: JobProgress) -> JobDecision:
 
 
 def _waits_for_worker(progress: JobProgress) -> Refusal | None:
-    """Why nothing is leased, when the one worker that may serve the job is not there."""
-    if not progress.worker or progress.worker_there or not progress.queued:
+    """Why nothing is leased, or was, when the one worker that may serve the job is not there."""
+    if not progress.worker or progress.worker_there or not (progress.queued or progress.cancelled):
         return None
     message = (
         f"worker {progress.worker} of WorkerPool {progress.pool}, which spec.routing.workerName names, is not there or "

@@ -97,6 +97,18 @@ async def test_a_folder_of_this_version_is_opened_by_the_next_one_with_its_rows(
         await database.close()
 
 
+async def test_jobs_of_the_version_before_named_workers_are_for_any_worker(tmp_path: Path) -> None:
+    database = Database(tmp_path / "engine.db", MIGRATIONS[:1])
+    row = "INSERT INTO jobs VALUES ('u1', 'ns', 'job', 'ns/pool', 0, 0, 2, 600, 'open', 1)"
+    await database.write(lambda c: c.execute(row).rowcount)
+    await database.close()
+    store = SqliteStore(tmp_path)
+    try:
+        assert await store.open_jobs() == [JOB]
+    finally:
+        await store.close()
+
+
 async def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     code = "from pathlib import Path; from mahavishnu_operator.store.sqlite import SqliteStore; SqliteStore(Path('{}'))"
