@@ -168,15 +168,43 @@ async def test_a_job_that_no_worker_takes_times_out_in_the_queue(tmp_path: Path)
 
 async def test_a_job_over_its_time_ends_and_its_processes_too(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
+    slow = [PYTHON, "-c", NOTE + "; import time; time.sleep(2)", str(mark)]  # none of them is over its own time
     async with engine(tmp_path / "data") as made:
         await made.resources.create(WORKER_POOL, pool(**ANY))
-        hanging = [PYTHON, "-c", HANG, str(mark)]
-        await made.resources.create(SCAN_JOB, commands(["true"], hanging, timeoutSeconds=4, taskTimeoutSeconds=4))
+        job = commands(["true"], *[slow] * 10, timeoutSeconds=5, taskTimeoutSeconds=5)
+        await made.resources.create(SCAN_JOB, job)
         status = await ended(made)
-    assert status["phase"] == "Failed"
-    assert condition(status, "Failed")[1] in {"TimedOut", "TasksFailed"}  # whose four seconds were over first
-    assert status["tasks"]["succeeded"] == 1
-    assert not Path(f"/proc/{mark.read_text().split()[0]}").exists()
+        assert not any(Path(f"/proc/{pid}").exists() for pid in mark.read_text().split())
+    assert (status["phase"], condition(status, "Failed")) == ("Failed", ("True", "TimedOut"))
+    assert status["tasks"]["succeeded"] >= 1
+    assert status["tasks"]["cancelled"] >= 7
+
+
+async def test_a_task_over_its_time_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    async with engine(tmp_path / "data") as made:
+        await made.resources.create(WORKER_POOL, pool(**ANY))
+        job = commands([PYTHON, "-c", HANG, str(mark)], ["true"], taskTimeoutSeconds=2, maxAttempts=1)
+        await made.resources.create(SCAN_JOB, job)
+        status = await ended(made)
+        assert not Path(f"/proc/{mark.read_text().split()[0]}").exists()
+    assert condition(status, "Failed") == ("True", "TasksFailed")
+    assert [result["status"] for result in status["results"]] == ["timed-out", "succeeded"]
+
+
+async def test_a_task_that_failed_waits_before_its_next_try_and_holds_up_no_other(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    note = "import sys, time; open(sys.argv[1], 'a').write(f'{time.time()}\\n')"
+    async with engine(tmp_path / "data") as made:
+        await made.resources.create(WORKER_POOL, pool(**ANY))
+        failing = [PYTHON, "-c", note + "; sys.exit(3)", str(first)]
+        await made.resources.create(SCAN_JOB, commands(failing, [PYTHON, "-c", note, str(second)], maxAttempts=3))
+        status = await ended(made)
+    tries, other = [float(line) for line in first.read_text().split()], float(second.read_text())
+    assert (status["tasks"]["failed"], status["tasks"]["retried"]) == (1, 2)
+    assert tries[1] - tries[0] >= 1.0
+    assert tries[2] - tries[1] >= 2.0
+    assert tries[0] < other < tries[2]
 
 
 async def test_cancelling_keeps_what_is_done_and_ends_what_runs(tmp_path: Path) -> None:
@@ -184,11 +212,18 @@ async def test_cancelling_keeps_what_is_done_and_ends_what_runs(tmp_path: Path) 
     async with engine(tmp_path / "data") as made:
         await made.resources.create(WORKER_POOL, pool(**ANY))
         hanging = [PYTHON, "-c", HANG, str(mark)]
-        await made.resources.create(SCAN_JOB, commands(["true"], hanging, ["true"]))
+        job = await made.resources.create(SCAN_JOB, commands(["true"], hanging, ["true"]))
         pid = (await wait_for_file(mark)).split()[0]
         await made.resources.merge(SCAN_JOB, JOB, {"spec": {"cancel": True}})
         status = await ended(made)
         assert not Path(f"/proc/{pid}").exists()
+        kept = await made.dispatch.results(job["metadata"]["uid"])
+    assert [(task, result.status) for task, result in kept] == [
+        ("t0", "succeeded"),
+        ("t1", "cancelled"),
+        ("t2", "cancelled"),
+    ]
+    assert [result["status"] for result in status["results"]] == ["succeeded", "cancelled", "cancelled"]
     assert status["phase"] == "Cancelled"
     assert (status["tasks"]["succeeded"], status["tasks"]["cancelled"]) == (1, 2)
     assert condition(status, "Failed") == ("True", "Cancelled")

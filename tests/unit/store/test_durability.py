@@ -15,7 +15,7 @@ from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.database import Database
 from mahavishnu_operator.support.errors import Conflict, InvalidInput
 
-from .conftest import Clock, Holder
+from .conftest import JOB, Clock, Holder
 
 WRITER = """
 import asyncio, sys

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mahavishnu_operator.store.records import MemoryKey, OutputPiece, ReportRecord, TokenRecord
+from mahavishnu_operator.store.records import (
+    JobRecord,
+    JobState,
+    MemoryKey,
+    OutputPiece,
+    ReportRecord,
+    TokenRecord,
+)
 from mahavishnu_operator.support.errors import NotFound
 
 from .conftest import Holder, key
@@ -119,3 +126,20 @@ async def test_dropping_a_pool_drops_all_its_tokens_and_no_other(held: Holder) -
     await held.store.drop_tokens(held.epoch, pool="ns/p")
     assert [await held.store.find_token(digest) for digest in ("d1", "d2")] == [None, None]
     assert await held.store.find_token("d3") == TokenRecord("d3", "ns/q", "d3", 1.0)
+
+
+async def test_a_job_keeps_all_that_it_was_added_with(held: Holder) -> None:
+    job = JobRecord(
+        uid="u9",
+        namespace="ns",
+        name="job",
+        pool="ns/pool",
+        priority=-3,
+        parallelism=7,
+        max_attempts=4,
+        task_timeout_seconds=12.5,
+        state=JobState.SUSPENDED,
+        worker="pool-1",
+    )
+    await held.add("t0", job=job)
+    assert await held.store.open_jobs() == [job]
