@@ -116,8 +116,9 @@ def _who_does_it(view: JobView) -> str:
         return f"WorkerPool {view.pool} does the work"
     if view.progress is None:
         return "the WorkerPool is chosen when the tasks are queued"
-    worker = f"worker {routing.worker_name} of " if routing.worker_name else ""
-    return f"{worker}WorkerPool {view.pool} does the work, chosen by strategy {routing.strategy.value}"
+    if routing.worker_name is not None:
+        return f"worker {routing.worker_name} of WorkerPool {view.pool} does the work"
+    return f"WorkerPool {view.pool} does the work, chosen by strategy {routing.strategy.value}"
 
 
 def _planned(view: JobView) -> Wish | None:
