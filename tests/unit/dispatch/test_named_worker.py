@@ -124,3 +124,32 @@ async def test_a_job_submitted_again_stays_in_its_pool_with_its_worker(store: Fu
         assert before.load("default/other").queued == 0
     [kept] = await store.open_jobs()
     assert (kept.pool, kept.worker) == (POOL, "w2")
+
+
+async def serve(agent: Agent, dispatcher: Dispatcher, uids: list[str]) -> set[str]:
+    """Lease and answer until all jobs are done; each task fails at first. The jobs that it served."""
+    served = set()
+    while not all((found := dispatcher.progress(uid)) is not None and found.done for uid in uids):
+        for task in await agent.lease(2, wait=60):
+            served.add(task.key.job)
+            await agent.deliver(ended(task, "failed" if task.attempts == 1 else "succeeded"))
+    return served
+
+
+async def test_no_wake_is_lost_among_tasks_for_one_for_all_and_for_later(dispatcher: Dispatcher) -> None:
+    names = [f"w{n}" for n in range(4)]
+    agents = [await Agent(dispatcher, name).register() for name in names]
+    uids = {f"job{n}": "" if n % 3 == 0 else names[n % 4] for n in range(24)}
+    serving = [asyncio.create_task(serve(agent, dispatcher, list(uids))) for agent in agents]
+    await asyncio.sleep(0)
+    for n, (uid, worker) in enumerate(uids.items()):
+        await dispatcher.submit(job(uid, worker=worker, priority=n % 2), tasks(uid, 2, spec=COMMAND if n % 2 else None))
+
+    def done() -> bool:
+        return all((found := dispatcher.progress(uid)) is not None and found.done for uid in uids)
+
+    await until(dispatcher, done, seconds=40)  # a poll that nobody wakes lasts longer
+    for agent in agents:
+        await dispatcher.begin_drain(pool=POOL, worker=agent.name)
+    for name, work in zip(names, serving, strict=True):
+        assert all(uids[uid] in ("", name) for uid in await work)
