@@ -14,6 +14,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.cluster.ports import PortReservation
@@ -76,14 +77,24 @@ class PostgresServer:
         self.process.start()
         self.process.wait_ready()
 
+    def kill(self) -> None:
+        """kill -9 of the server and of the processes of its sessions, which else live on for a moment."""
+        sessions = psutil.Process(self.process.pid).children()
+        self.process.kill()
+        for session in sessions:
+            with suppress(psutil.NoSuchProcess):
+                session.kill()
+        psutil.wait_procs(sessions)
+
     def restart(self) -> None:
         """kill -9 and start: the server recovers from its log."""
-        self.process.kill()
+        self.kill()
         self.start()
 
     def close(self) -> None:
         """End it and remove its files."""
-        self.process.kill()
+        if self.process.running:
+            self.kill()
         self._ports.release()
         shutil.rmtree(self._folder)
 

@@ -60,7 +60,7 @@ async def test_reads_wait_for_a_server_that_is_restarted(own_server: PostgresSer
 async def test_a_server_that_stays_away_is_said_in_words_and_nothing_was_stored(own_server: PostgresServer) -> None:
     with own_server as server:
         held = await hold(server.make_database(), patience=0.5)
-        await asyncio.to_thread(server.process.kill)
+        await asyncio.to_thread(server.kill)
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as said:
             await held.add("t0")
         assert isinstance(said.value, NotStored)
@@ -96,7 +96,7 @@ async def test_a_commit_that_nobody_can_tell_of_is_no_answer_of_either_kind(own_
             adding = asyncio.create_task(held.add("t0"))
             while not proxy.lost:  # noqa: ASYNC110 -- the proxy is not asked to tell
                 await asyncio.sleep(0.001)
-            await asyncio.to_thread(server.process.kill)
+            await asyncio.to_thread(server.kill)
             with pytest.raises((OutcomeUnknown, StoreUnavailable)):
                 await adding
             await held.store.close()
