@@ -11,13 +11,15 @@ from typing import Self
 class CuttingProxy:
     """`async with CuttingProxy(port) as proxy`: connect to `proxy.port`. Set `lose` to lose the next COMMIT.
 
-    `lose` "answer": the server commits, the client never hears. "request": the server never hears of it.
+    `lose` "answer": the server commits, the client never hears. "request": the server never hears of it. With `for_good`
+    the way is closed after that.
     """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self.lose = ""
         self.lost = 0
+        self.for_good = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -37,6 +39,9 @@ class CuttingProxy:
         self._tasks.add(asyncio.get_running_loop().create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.lost and self.for_good:
+            writer.close()
+            return
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
         answers = asyncio.ensure_future(_copy(up_reader, writer))
         try:
