@@ -11,8 +11,8 @@ from typing import Self
 class CuttingProxy:
     """`async with CuttingProxy(port) as proxy`: connect to `proxy.port`. Set `lose` to lose the next COMMIT.
 
-    `lose` "answer": the server commits, the client never hears. "request": the server never hears of it. With `for_good`
-    the way is closed after that.
+    `lose` "answer": the server commits, the client never hears. "request": the server never hears of it. With
+    `for_good` the way is closed after that.
     """
 
     def __init__(self, port: int) -> None:
