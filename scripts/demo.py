@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from mahavishnu_operator.scan.listing import list_files
-from mahavishnu_operator.scan.tools.registry import TOOLS
+from mahavishnu_operator.scan.tools.registry import DEFAULT, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "build" / "demo" / "report.sarif"
@@ -47,7 +47,7 @@ def run_one_by_one() -> float:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        for tool in TOOLS.values():
+        for tool in (TOOLS[name] for name in DEFAULT):
             chosen = [path for path in files if tool.selects(path)]
             command = tool.command(chosen, scratch=Path(scratch), root=ROOT)
             subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mahavishnu_operator.scan.listing import Listing, list_files
@@ -38,10 +39,19 @@ def version(tool: Tool, scratch: Path) -> str:
     return tool.parse_version(start(tool.version_command(), root=scratch, scratch=scratch).stdout)
 
 
+def output_of(tool: Tool, root: Path, files: Sequence[str], *, scratch: Path) -> ToolOutput:
+    """What one run over these files leaves."""
+    report = scratch / tool.report_file if tool.report_file else None
+    if report is not None:
+        report.unlink(missing_ok=True)
+    output = start(tool.command(files, scratch=scratch, root=root), root=root, scratch=scratch)
+    return replace(output, report=report.read_bytes()) if report is not None and report.exists() else output
+
+
 def run(tool: Tool, root: Path, files: Sequence[str] | None = None, *, scratch: Path) -> ToolReport:
-    """What the tool says of these files, by default of all that it selects under root."""
+    """What one run says of these files, by default of all that the tool selects under root."""
     chosen = [path for path in _paths(list_files(root)) if tool.selects(path)] if files is None else list(files)
-    output = start(tool.command(chosen, scratch=scratch, root=root), root=root, scratch=scratch)
+    output = output_of(tool, root, chosen, scratch=scratch)
     return tool.parse(output, files=chosen, root=root, version=version(tool, scratch))
 
 

@@ -15,12 +15,15 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 from .exits import ExitCode
 
+ALL = "all"
+TOOL_HELP = "A tool to run (repeat), or `all`; default: ruff, bandit, codespell. Also: complexipy, mypy, vulture."
+
 
 def scan(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder to scan.")],
     tool: Annotated[
         list[str] | None,
-        typer.Option("--tool", "-t", metavar="NAME", help="A tool to run (repeat); default: all known."),
+        typer.Option("--tool", "-t", metavar="NAME", help=TOOL_HELP),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=1, max=256, help="Workers; default: one a processor.")
@@ -91,12 +94,12 @@ def _refuse_unwritable(file: Path) -> None:
 
 
 def _known_tools(names: list[str]) -> tuple[str, ...]:
-    from mahavishnu_operator.scan.tools.registry import TOOLS
+    from mahavishnu_operator.scan.tools.registry import DEFAULT, TOOLS
 
     for name in names:
-        if name not in TOOLS:
-            raise InvalidInput(f"there is no tool {name!r}", hint=f"known: {', '.join(sorted(TOOLS))}")
-    return tuple(dict.fromkeys(names)) or tuple(TOOLS)
+        if name not in TOOLS and name != ALL:
+            raise InvalidInput(f"there is no tool {name!r}", hint=f"known: {', '.join(sorted(TOOLS))}; or {ALL}")
+    return tuple(TOOLS) if ALL in names else tuple(dict.fromkeys(names)) or DEFAULT
 
 
 def _processors() -> int:

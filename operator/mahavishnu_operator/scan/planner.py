@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 
 from .listing import ListedFile, Listing
 from .model import Plan, Shard
+from .tools.common import ARGV_OVERHEAD, MAX_ARGV_BYTES
 from .tools.protocol import Cost, Tool
 
 AVERAGE_FILE_BYTES = 7_500  # of the trees on which the costs per file were measured
 STARTUPS_PER_BIN = 10  # then at most a tenth of the time goes into starting
-MAX_ARGV_BYTES = 512 * 1024  # of all paths of a bin; Linux stops at 2 MiB with the environment
-ARGV_OVERHEAD = 11  # `./`, the ending NUL and a pointer
 
 
 @dataclass(slots=True)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mahavishnu_operator.api.wire import PlanTask, ResultStatus, ScanTask
+from mahavishnu_operator.scan import readable
 from mahavishnu_operator.scan.listing import list_files
-from mahavishnu_operator.scan.model import Outcome, ToolReport, encode
+from mahavishnu_operator.scan.model import Outcome, ToolReport, Unread, encode
 from mahavishnu_operator.scan.planner import make_plan
+from mahavishnu_operator.scan.tools import going_on
+from mahavishnu_operator.scan.tools.common import read_regular
 from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
 from mahavishnu_operator.scan.tools.registry import find_tools, install_hint
 from mahavishnu_operator.support.errors import InvalidInput
@@ -29,6 +35,7 @@ from .messages import Done
 from .supervising import Ended, Limits, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
 
+T = TypeVar("T")
 VERSION_SECONDS = 30.0
 VERSION_BYTES = 65_536
 _OUTCOMES: dict[StoppedBy, Outcome] = {"TimedOut": "timed-out", "Cancelled": "cancelled"}
@@ -109,25 +116,65 @@ class _Scan:
             return msgspec.structs.replace(self._stopped(over.stopped_by).done, last=True)
 
     async def _scan(self) -> Done:
+        """Run it, and again without the files at which it stopped."""
         tool, root = self._tool, Path(self._spec.root)
         self._version = await self._find_version()
+        run = going_on.Run(tuple(self._names))
+        while True:
+            ended, output = await self._run_tool(run.files)
+            blockers = await self._in_thread(partial(going_on.blockers, tool, run, output, root=root))
+            if not blockers:
+                break
+            unreadable = await self._find_unreadable(run.files) if run.number == 1 else ()
+            run = run.after(output, (*blockers, *unreadable))
+            if not run.files:
+                return self._done(ended, going_on.nothing_left(tool, run, version=self._version))
+        parse = partial(going_on.report_of, tool, run, output, root=root, version=self._version)
+        return self._done(ended, await self._in_thread(parse))
+
+    async def _run_tool(self, files: tuple[str, ...]) -> tuple[Ended, ToolOutput]:
+        tool, root = self._tool, Path(self._spec.root)
+        report = self._scratch / tool.report_file if tool.report_file else None
+        if report is not None:
+            report.unlink(missing_ok=True)
         ended = await self._supervise(
-            tool.command(self._names, scratch=self._scratch, root=root),
+            tool.command(files, scratch=self._scratch, root=root),
             cwd=self._spec.root,
             limits=Limits(self._left(), self._spec.output_limit_bytes, self._spec.memory_limit_bytes),
         )
         if ended.stopped_by:
             raise self._stopped(ended.stopped_by)
-        output = ToolOutput(ended.exit_code, ended.stdout, ended.stderr, ended.seconds)
-        report = await in_thread(
-            lambda: tool.parse(output, files=self._names, root=root, version=self._version),
-            seconds=self._left(),
-            cancel=self._cancel,
-        )
+        written = b"" if report is None else await self._in_thread(partial(self._read_report, report))
+        return ended, ToolOutput(ended.exit_code, ended.stdout, ended.stderr, ended.seconds, written)
+
+    def _read_report(self, report: Path) -> bytes:
+        """What the tool wrote: its output too, so the same limit holds."""
+        most = self._spec.output_limit_bytes
+        try:
+            written = read_regular(report, most + 1)
+        except OSError:
+            return b""  # the parser says that there is no report
+        if len(written) > most:
+            raise self._stopped("OutputLimit")
+        return written
+
+    async def _find_unreadable(self, files: tuple[str, ...]) -> tuple[Unread, ...]:
+        """All files that do not parse, in one go; what this process did not come to, the next run names."""
+        listed = self._scratch / "files"
+        listed.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in files))
+        command = (sys.executable, "-P", "-m", "mahavishnu_operator.scan.readable", str(listed))
+        limits = Limits(self._left(), self._spec.output_limit_bytes, self._spec.memory_limit_bytes)
+        ended = await self._supervise(command, cwd=self._spec.root, limits=limits)
+        if ended.stopped_by in ("Cancelled", "TimedOut"):
+            raise self._stopped(ended.stopped_by)
+        return tuple(Unread(path, why) for path, why in readable.decode(ended.stdout, files).items())
+
+    def _done(self, ended: Ended, report: ToolReport) -> Done:
+        ended = replace(ended, seconds=report.seconds)
         if report.outcome == "ok":
             return done_of(ended, status="succeeded", reason="Completed", message="", payload=encode(report))
         how = f" ({signal_name(-ended.exit_code)})" if ended.exit_code < 0 else ""
-        words = report.message or f"{tool.name} crashed{how}"
+        words = report.message or f"{self._tool.name} crashed{how}"
         payload = encode(replace(report, message=words))
         return done_of(ended, status="failed", reason="ToolCrashed", message=words, payload=payload)
 
@@ -160,6 +207,9 @@ class _Scan:
         except (OSError, ValueError) as error:
             refused = refuse_start(error, what=self._tool.name, cwd=cwd)
             raise self._no_answer("crashed", refused.status, refused.reason, refused.message) from error
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await in_thread(work, seconds=self._left(), cancel=self._cancel)
 
     def _left(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())

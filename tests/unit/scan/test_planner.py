@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mahavishnu_operator.scan.listing import ListedFile, Listing
-from mahavishnu_operator.scan.planner import MAX_ARGV_BYTES, argv_bytes, bin_count, make_bins, make_plan
+from mahavishnu_operator.scan.planner import argv_bytes, bin_count, make_bins, make_plan
 from mahavishnu_operator.scan.tools.bandit import Bandit
 from mahavishnu_operator.scan.tools.codespell import Codespell
+from mahavishnu_operator.scan.tools.common import MAX_ARGV_BYTES
 from mahavishnu_operator.scan.tools.protocol import Cost, Tool
 from mahavishnu_operator.scan.tools.ruff import Ruff
 

@@ -28,6 +28,8 @@ class Bandit:
     name = "bandit"
     information_uri = "https://bandit.readthedocs.io/"
     whole_program = False
+    default = True
+    report_file = ""
     cost = Cost(startup_seconds=0.14, per_file_seconds=0.012, memory_mib=55)
 
     def selects(self, path: str) -> bool:

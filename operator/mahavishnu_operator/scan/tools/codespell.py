@@ -20,6 +20,7 @@ from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
 from .codespell_config import read_settings
 from .common import Names, SourceLines, as_arguments, crashed, ok
 from .protocol import Cost, ToolOutput
+from .records import Records
 
 FINDINGS = 65
 MAX_LINE_DIGITS = 9
@@ -38,6 +39,8 @@ class Codespell:
     name = "codespell"
     information_uri = "https://github.com/codespell-project/codespell"
     whole_program = False
+    default = True
+    report_file = ""
     cost = Cost(startup_seconds=0.12, per_file_seconds=0.0006, memory_mib=31)
 
     def selects(self, path: str) -> bool:
@@ -65,35 +68,20 @@ class Codespell:
             why = "its configuration here asks it to change files, which a scan does not do" if settings.writes else ""
             return crashed(self.name, version, output, files=files, why=why)
         names, lines = Names(files, root), SourceLines(files, root)
-        found = list(_findings(_Output(output.stdout, files), names))
+        found = list(_findings(Records(output.stdout, files), names))
         if (output.exit_code == FINDINGS) != bool(found):
             why = f"printed {len(found)} findings that could be understood"
             return crashed(self.name, version, output, files=files, why=why)
         findings = [each for each in found if not settings.leaves_out(each.path)]
         unread = [
-            *_unopened(_Output(output.stderr, files), names),
+            *_unopened(Records(output.stderr, files), names),
             *(Unread(path, "no such file when the tool had run") for path in files if not _exists(root, path)),
         ]
         return ok(self.name, version, output, findings=findings, unread=unread, files=files, lines=lines)
 
 
-class _Output:
-    """Lines of output, each with the lines before it that may belong to it: names may hold line breaks."""
-
-    def __init__(self, output: bytes, files: Sequence[str]) -> None:
-        self._lines = os.fsdecode(output).split("\n")
-        self._back = max((path.count("\n") for path in files), default=0)
-        self.longest_name = max((len(path) for path in files), default=0) + len("./")
-
-    def records(self) -> Iterator[list[str]]:
-        """For each line what it may be the end of, the line alone first."""
-        for index in range(len(self._lines)):
-            first = max(0, index - self._back)
-            yield ["\n".join(self._lines[start : index + 1]) for start in range(index, first - 1, -1)]
-
-
-def _findings(output: _Output, names: Names) -> Iterator[Finding]:
-    for candidates in output.records():
+def _findings(output: Records, names: Names) -> Iterator[Finding]:
+    for candidates in output:
         found = (_finding(record, names, output.longest_name) for record in candidates)
         if finding := next((each for each in found if each is not None), None):
             yield finding
@@ -112,8 +100,8 @@ def _finding(record: str, names: Names, longest_name: int) -> Finding | None:
     return None
 
 
-def _unopened(output: _Output, names: Names) -> Iterator[Unread]:
-    for candidates in output.records():
+def _unopened(output: Records, names: Names) -> Iterator[Unread]:
+    for candidates in output:
         for record in candidates:
             warning = WARNING.fullmatch(record)
             path = names.find(warning["name"]) if warning else None

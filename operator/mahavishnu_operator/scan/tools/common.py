@@ -7,6 +7,7 @@ given are ever opened, and no link is followed; nothing here raises on what a to
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -19,12 +20,24 @@ from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
 from .protocol import ToolOutput
 
 MAX_SOURCE_BYTES = 32 * 1024 * 1024
+MAX_ARGV_BYTES = 512 * 1024  # of all files of a run; Linux stops at 2 MiB with the environment
+ARGV_OVERHEAD = 11  # a file: `./`, the ending NUL and a pointer
 WORDS_OF_A_CRASH = 600
 
 
-def as_arguments(files: Sequence[str]) -> tuple[str, ...]:
+def as_arguments(files: Iterable[str]) -> tuple[str, ...]:
     """The files so that none can be an option, `-` for standard input, or a package."""
     return tuple(f"./{path}" for path in files)
+
+
+def fits_argv(files: Iterable[str]) -> bool:
+    """Whether a command line takes them all."""
+    return sum(len(os.fsencode(path)) + ARGV_OVERHEAD for path in files) <= MAX_ARGV_BYTES
+
+
+def is_utf8(path: str) -> bool:
+    """Whether the name's bytes are."""
+    return _lossy(path) == path
 
 
 class Names:
@@ -77,13 +90,24 @@ class SourceLines:
 
     def _read(self, path: str) -> list[bytes]:
         try:
-            handle = os.open(self._root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            return read_regular(self._root / path, MAX_SOURCE_BYTES).splitlines()
         except OSError:
             return []  # gone, or no permission: the message stands in for the line
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return []
-            return file.read(MAX_SOURCE_BYTES).splitlines()
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a regular file. OSError for a link and for anything else that is none."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(most)
+
+
+def not_utf8(files: Iterable[str], *, tool: str) -> tuple[Unread, ...]:
+    """The files whose names are not UTF-8, for a tool that stops at such a name."""
+    why = f"{tool} takes no name that is not UTF-8"
+    return tuple(Unread(path, why) for path in files if not is_utf8(path))
 
 
 def ok(

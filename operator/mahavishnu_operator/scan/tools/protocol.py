@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from mahavishnu_operator.scan.model import ToolReport
+from mahavishnu_operator.scan.model import ToolReport, Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,13 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What the process left: exit code (negative: that signal), stdout, stderr, and whether a limit cut it."""
+    """What the process left: exit code (negative: that signal), stdout, stderr, and its report file (b'': none)."""
 
     exit_code: int
     stdout: bytes
     stderr: bytes
     seconds: float
+    report: bytes = b""
 
 
 class Tool(Protocol):
@@ -42,6 +43,8 @@ class Tool(Protocol):
     name: str
     information_uri: str  # where a person reads about it
     whole_program: bool
+    default: bool  # runs when nobody names tools: quick, and worth reading on any tree
+    report_file: str  # the file in `scratch` that its report goes to; '' where stdout has it
     cost: Cost
 
     def selects(self, path: str) -> bool:
@@ -59,10 +62,23 @@ class Tool(Protocol):
     def command(self, files: Sequence[str], *, scratch: Path, root: Path) -> tuple[str, ...]:
         """Argv for a run with `root` as working directory; files are relative paths.
 
-        `root` is there for tools whose configuration, found there, could make them change files.
+        `root` is there for tools whose configuration, found there, could make them change files. A list of
+        files or a configuration of ours may be written into `scratch`.
         """
         ...
 
     def parse(self, output: ToolOutput, *, files: Sequence[str], root: Path, version: str) -> ToolReport:
         """The answer. Reads source lines under root only for fingerprints."""
+        ...
+
+
+@runtime_checkable
+class StopsAtOneFile(Protocol):
+    """A tool that looks at nothing when it cannot take one of its files; scan/tools/going_on.py runs it again."""
+
+    def blockers(self, output: ToolOutput, *, files: Sequence[str], root: Path) -> tuple[Unread, ...]:
+        """The files that kept it from the others, and why; empty when it looked, or stopped for another reason.
+
+        It names files among `files` only. Like `parse` it never raises on hostile output.
+        """
         ...

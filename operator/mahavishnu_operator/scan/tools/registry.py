@@ -9,11 +9,15 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 from .bandit import Bandit
 from .codespell import Codespell
+from .complexipy import Complexipy
+from .mypy import Mypy
 from .protocol import Tool
 from .ruff import Ruff
+from .vulture import Vulture
 
-_ALL: tuple[Tool, ...] = (Bandit(), Codespell(), Ruff())
+_ALL: tuple[Tool, ...] = (Bandit(), Codespell(), Complexipy(), Mypy(), Ruff(), Vulture())
 TOOLS: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in _ALL})
+DEFAULT = tuple(tool.name for tool in _ALL if tool.default)
 
 
 def find_tools(names: Iterable[str]) -> tuple[Tool, ...]:

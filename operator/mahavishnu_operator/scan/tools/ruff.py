@@ -32,6 +32,8 @@ class Ruff:
     name = "ruff"
     information_uri = "https://docs.astral.sh/ruff/"
     whole_program = False
+    default = True
+    report_file = ""
     cost = Cost(startup_seconds=0.01, per_file_seconds=0.0004, memory_mib=102)
 
     def selects(self, path: str) -> bool:
