@@ -14,6 +14,7 @@ from pathlib import Path
 from mahavishnu_operator.scan.listing import Listing, list_files
 from mahavishnu_operator.scan.model import ToolReport
 from mahavishnu_operator.scan.planner import make_plan
+from mahavishnu_operator.scan.tools import going_on
 from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -48,11 +49,20 @@ def output_of(tool: Tool, root: Path, files: Sequence[str], *, scratch: Path) ->
     return replace(output, report=report.read_bytes()) if report is not None and report.exists() else output
 
 
+def selected(tool: Tool, root: Path) -> list[str]:
+    """The files under root that the tool is given."""
+    return [path for path in _paths(list_files(root)) if tool.selects(path)]
+
+
 def run(tool: Tool, root: Path, files: Sequence[str] | None = None, *, scratch: Path) -> ToolReport:
-    """What one run says of these files, by default of all that the tool selects under root."""
-    chosen = [path for path in _paths(list_files(root)) if tool.selects(path)] if files is None else list(files)
-    output = output_of(tool, root, chosen, scratch=scratch)
-    return tool.parse(output, files=chosen, root=root, version=version(tool, scratch))
+    """What the tool says of these files, by default of all that it selects under root."""
+    one = going_on.Run(tuple(selected(tool, root) if files is None else files))
+    while True:
+        output = output_of(tool, root, one.files, scratch=scratch)
+        blockers = going_on.blockers(tool, one, output, root=root)
+        if not blockers:
+            return going_on.report_of(tool, one, output, root=root, version=version(tool, scratch))
+        one = one.after(output, blockers)
 
 
 def run_in_bins(tool: Tool, root: Path, *, bins: int, chunk_size: int, scratch: Path) -> list[ToolReport]:

@@ -218,7 +218,7 @@ def test_a_tool_is_given_what_it_would_look_at_itself(tool: str, path: str, sele
 
 
 def test_unknown_tools_are_named_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInput, match=r"no such tool: rufff.*bandit, codespell, ruff"):
+    with pytest.raises(InvalidInput, match=r"no such tool: rufff.*bandit, codespell, complexipy, mypy, ruff, vulture"):
         find_tools(["ruff", "rufff"])
 
 

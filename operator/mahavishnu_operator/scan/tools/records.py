@@ -31,9 +31,9 @@ class Records:
 
 
 def at_line(record: str, names: Names) -> tuple[str, int, str] | None:
-    """`name:line: rest` as (path, line, rest), when the name is one of the files."""
+    """`name:line: rest` as (path, line, rest), when the name is one of the files and the rest is on one line."""
     for position in _POSITION.finditer(record):
-        path = names.find(record[: position.start()])
-        if path is not None:
-            return path, int(position[1]), record[position.end() :]
+        path, rest = names.find(record[: position.start()]), record[position.end() :]
+        if path is not None and "\n" not in rest:
+            return path, int(position[1]), rest
     return None

@@ -25,12 +25,12 @@ from .tables import read_table
 
 FINDINGS = 3
 TABLE = ("tool", "vulture")
-CONFIDENCE = re.compile(r" \([0-9]{1,3}% confidence(, [0-9]+ lines?)?\)$")
+CONFIDENCE = re.compile(r" \([0-9]{1,3}% confidence(, [0-9]+ lines?)?\)\Z")
 UNUSED = re.compile(r"unused (attribute|class|function|import|method|property|variable) '")
 UNREACHABLE = re.compile(r"unreachable |unsatisfiable |redundant ")
 UNREADABLE = re.compile(r"Error: Could not read file (?P<name>.+) - ", re.DOTALL)
 MISSING = re.compile(r"Error: (?P<name>.+) could not be found\.", re.DOTALL)
-WITHOUT_LINE = re.compile(r"(?P<name>.+?)(?::None)?: (?P<why>invalid source code \".*|[^:]+)", re.DOTALL)
+WITHOUT_LINE = re.compile(r"(?P<name>.+?)(?::None)?: (?P<why>invalid source code \"[^\n]*|[^:\n]+)", re.DOTALL)
 
 
 class Vulture:
