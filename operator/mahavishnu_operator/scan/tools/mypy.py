@@ -22,7 +22,7 @@ from typing import Any
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
 
-from .common import Names, SourceLines, as_arguments, count, crashed, fits_argv, not_utf8, ok, text
+from .common import Names, SourceLines, as_arguments, count, crashed, fits_argv, is_utf8, not_utf8, ok, text
 from .mypy_modules import Modules
 from .protocol import Cost, ToolOutput
 from .records import Records
@@ -74,7 +74,7 @@ class Mypy:
             return (*options, *as_arguments(files))
         listed = scratch / "mypy-files"
         lines = [f"{name}\n" for name in as_arguments(files) if _is_line(name)]
-        listed.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+        listed.write_text("".join(lines), encoding="utf-8")
         return (*options, f"@{listed}")
 
     def blockers(self, output: ToolOutput, *, files: Sequence[str], root: Path) -> tuple[Unread, ...]:
@@ -102,13 +102,13 @@ class Mypy:
             return crashed(self.name, version, output, files=files, why="printed no list of findings")
         if (output.exit_code == 1) != bool(findings):
             return crashed(self.name, version, output, files=files, why=f"printed {len(findings)} findings")
-        why = "mypy takes so many files from a list, and a list holds no name with a line break"
+        why = "mypy takes so many files from a list, and a list holds no name with a line break or not in UTF-8"
         unread = [] if fits_argv(files) else [Unread(path, why) for path in files if not _is_line(path)]
         return ok(self.name, version, output, findings=findings, unread=unread, files=files, lines=lines)
 
 
 def _is_line(name: str) -> bool:
-    return len(name.splitlines()) == 1
+    return is_utf8(name) and len(name.splitlines()) == 1
 
 
 def _entries(stdout: bytes) -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ def _blocked_by(entry: dict[str, Any], names: Names, files: Sequence[str], root:
         return ()
     line = count(entry.get("line"))
     named = Unread(known, f"line {line}: {message}" if line else message)
-    return (named, *Modules(root).duplicates(files)) if message.startswith(DUPLICATE) else (named,)
+    return (*Modules(root).duplicates(files), named) if message.startswith(DUPLICATE) else (named,)
 
 
 def _named_on_stderr(output: Records, names: Names) -> Iterator[Unread]:
@@ -176,5 +176,8 @@ def _named_on_stderr(output: Records, names: Names) -> Iterator[Unread]:
 
 
 def _why_stopped(stdout: bytes) -> str:
-    last = list(_last_errors(stdout))[-1:]
-    return "".join(f"stopped at {text(entry.get('file'))}: {text(entry.get('message'))}" for entry in last)
+    for entry in reversed(list(_last_errors(stdout))):
+        message = text(entry.get("message"))
+        hint = " (scan the folder above, or leave that file out of the tree)" if SHADOW.match(message) else ""
+        return f"stopped at {text(entry.get('file'))}: {message}{hint}"
+    return ""
