@@ -7,11 +7,13 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .scan_tools import start
+from mahavishnu_operator.scan.tools.protocol import ToolOutput
+
+from . import scan_tools
 
 Row = tuple[str, str, int, int, str]  # rule, path, line, column, message
 MYPY_FLAGS = ("--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--no-site-packages")
@@ -26,6 +28,11 @@ class Bare:
 
     found: Counter[Row]
     unread: frozenset[str]
+
+
+def start(command: Sequence[str], *, root: Path, scratch: Path) -> ToolOutput:
+    """One run of a bare tool, which may take minutes."""
+    return scan_tools.start(command, root=root, scratch=scratch, deadline=900.0)
 
 
 def bare_bandit(root: Path, scratch: Path, unread: Iterable[str]) -> Bare:

@@ -20,7 +20,7 @@ from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
 
-def start(command: Sequence[str], *, root: Path, scratch: Path) -> ToolOutput:
+def start(command: Sequence[str], *, root: Path, scratch: Path, deadline: float = 60.0) -> ToolOutput:
     """One run of a tool that is installed beside this Python."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
@@ -30,7 +30,7 @@ def start(command: Sequence[str], *, root: Path, scratch: Path) -> ToolOutput:
     }
     begun = time.perf_counter()
     ran = subprocess.run(
-        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=deadline
     )
     return ToolOutput(ran.returncode, ran.stdout, ran.stderr, time.perf_counter() - begun)
 

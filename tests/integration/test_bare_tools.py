@@ -105,6 +105,7 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tool", sorted(BARE))
 def test_a_part_of_the_standard_library_has_the_findings_of_the_bare_tool(
     tool: str, tmp_path: Path, scratch: Path

@@ -34,6 +34,15 @@ def test_a_clean_tree_passes_with_exit_0(tree: Path) -> None:
         assert tool in done.stdout
 
 
+def test_all_tools_run_when_asked_for_and_the_quick_ones_when_not(tree: Path) -> None:
+    def tools(*arguments: str) -> set[str]:
+        done = run("scan", tree, "--json", *arguments)
+        return {log["tool"]["driver"]["name"] for log in json.loads(done.stdout)["sarif"]["runs"]}
+
+    assert tools() == {"bandit", "codespell", "ruff"}
+    assert tools("--tool", "all") == {"bandit", "codespell", "complexipy", "mypy", "ruff", "vulture"}
+
+
 def test_findings_at_the_limit_exit_1(tree: Path) -> None:
     (tree / "dirty.py").write_text(DIRTY)
     done = run("scan", tree, "--tool", "ruff")

@@ -12,6 +12,7 @@ import pytest
 
 from mahavishnu_operator.api.wire import PlanTask, ScanTask
 from mahavishnu_operator.scan.model import ToolReport, decode_plan, decode_tool_report
+from mahavishnu_operator.scan.tools.going_on import MAX_RUNS
 from mahavishnu_operator.worker.messages import Done
 
 from .runner_tools import Runner, running_runner
@@ -56,6 +57,46 @@ async def test_a_scan_reports_findings_and_file_names_are_never_options(runner: 
     assert (done.status, found.outcome, found.version != "") == ("succeeded", "ok", True)
     assert {(finding.path, finding.rule) for finding in found.findings} == {("bad.py", "F401"), ("--fix/-x.py", "F401")}
     assert (tree / "bad.py").read_text() == UNUSED_IMPORT
+
+
+async def test_a_report_that_a_tool_writes_to_a_file_is_read_and_none_is_left(runner: Runner, tree: Path) -> None:
+    (tree / "knot.py").write_text(f"def f(a): return {'(1 if a else ' * 6}0{')' * 6}\n")
+    done = await runner.run(scan(tree, tool="complexipy"), files=b"knot.py\0bad.py\0")
+    assert [(each.path, each.rule) for each in report(done).findings] == [("knot.py", "cognitive-complexity")]
+    assert not list(tree.glob(".complexipy*"))
+
+
+async def test_a_report_file_over_the_output_limit_stops_the_tool(runner: Runner, tree: Path) -> None:
+    done = await runner.run(
+        ScanTask(tool="complexipy", root=str(tree), files_sha256="", file_count=0, output_limit_bytes=100),
+        files=b"bad.py\0",
+    )
+    assert (done.status, done.reason, report(done).outcome) == ("failed", "OutputLimit", "crashed")
+
+
+async def test_more_broken_files_than_mypy_is_run_again_hide_no_other(runner: Runner, tree: Path) -> None:
+    (tree / "wrong.py").write_text("x: int = ''\n")
+    broken = [f"broken_{number}.py" for number in range(2 * MAX_RUNS)]
+    for name in broken:
+        (tree / name).write_text("def broken(:\n")
+    files = "".join(f"{name}\0" for name in (*broken, "gone.py", "wrong.py"))
+    done = await runner.run(scan(tree, tool="mypy"), files=files.encode())
+    found = report(done)
+    assert (done.status, found.outcome, found.files) == ("succeeded", "ok", len(broken) + 2)
+    assert [(each.path, each.rule) for each in found.findings] == [("wrong.py", "assignment")]
+    assert {each.path for each in found.unread} == {*broken, "gone.py"}
+
+
+async def test_a_missing_file_hides_no_other_from_vulture(runner: Runner, tree: Path) -> None:
+    done = await runner.run(scan(tree, tool="vulture"), files=b"bad.py\0gone.py\0gone too.py\0")
+    assert {(each.path, each.rule) for each in report(done).findings} == {("bad.py", "unused-import")}
+    assert [each.path for each in report(done).unread] == ["gone too.py", "gone.py"]
+
+
+async def test_a_tool_for_which_no_file_is_left_has_read_none(runner: Runner, tree: Path) -> None:
+    done = await runner.run(scan(tree, tool="mypy"), files=b"gone.py\0")
+    assert (done.status, report(done).outcome, report(done).files) == ("succeeded", "ok", 1)
+    assert [each.path for each in report(done).unread] == ["gone.py"]
 
 
 async def test_a_tool_that_is_not_installed_is_refused_with_a_report_and_a_hint(tmp_path: Path, tree: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.scan.model import ToolReport, Unread, decode_tool_report, encode
-from mahavishnu_operator.scan.tools.protocol import Tool, ToolOutput
-from mahavishnu_operator.scan.tools.registry import TOOLS, find_tools, install_hint
+from mahavishnu_operator.scan.tools.protocol import StopsAtOneFile, Tool, ToolOutput
+from mahavishnu_operator.scan.tools.registry import DEFAULT, TOOLS, find_tools, install_hint
 from mahavishnu_operator.support.errors import InvalidInput
 
 NOWHERE = Path("/nonexistent")
@@ -24,7 +24,10 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["filename", "code", "message", "location", "row", "results", "errors", "test_id", "line_range"]
+                [
+                    *("filename", "code", "message", "location", "row", "results", "errors", "test_id", "line_range"),
+                    *("file", "line", "column", "severity", "hint", "runs", "locations", "physicalLocation", "text"),
+                ]
             ),
             inner,
             max_size=5,
@@ -37,7 +40,8 @@ outputs = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(val
 
 def parse(tool: str, code: int, stdout: bytes = b"", stderr: bytes = b"", root: Path = NOWHERE) -> ToolReport:
     files = ["a.py", "-b.py", "c\n.py", "\udcff.py"]
-    return TOOLS[tool].parse(ToolOutput(code, stdout, stderr, 0.5), files=files, root=root, version="1")
+    output = ToolOutput(code, stdout, stderr, 0.5, report=stdout)
+    return TOOLS[tool].parse(output, files=files, root=root, version="1")
 
 
 @pytest.mark.parametrize("tool", ALL)
@@ -47,6 +51,16 @@ def test_no_output_makes_a_parser_raise(tool: str, code: int, stdout: bytes, std
     assert report.outcome in ("ok", "crashed")
     assert report.outcome == "ok" or report.message
     assert decode_tool_report(encode(report)) == report
+
+
+@pytest.mark.parametrize("tool", [each for each in TOOLS.values() if isinstance(each, StopsAtOneFile)])
+@given(code=st.sampled_from([0, 1, 2, -9]), stdout=outputs, stderr=st.binary(max_size=100))
+def test_no_output_makes_the_search_for_blockers_raise(
+    tool: StopsAtOneFile, code: int, stdout: bytes, stderr: bytes
+) -> None:
+    files = ["a.py", "c\n.py", "\udcff.py"]
+    found = tool.blockers(ToolOutput(code, stdout, stderr, 0.5), files=files, root=NOWHERE)
+    assert {each.path for each in found} <= {*files}
 
 
 @pytest.mark.parametrize("tool", ALL)
@@ -63,7 +77,7 @@ def test_an_exit_code_that_the_tool_does_not_have_is_a_crash(tool: str) -> None:
     assert (report.outcome, report.message) == ("crashed", f"{tool} ended with exit code 77: Traceback")
 
 
-@pytest.mark.parametrize("tool", ["ruff", "bandit"])
+@pytest.mark.parametrize("tool", ["ruff", "bandit", "complexipy"])
 def test_findings_by_exit_code_without_a_report_are_a_crash(tool: str) -> None:
     assert parse(tool, 1, b"not json").outcome == "crashed"
     assert parse(tool, 0, b"").outcome == "crashed"
@@ -72,6 +86,80 @@ def test_findings_by_exit_code_without_a_report_are_a_crash(tool: str) -> None:
 def test_codespell_saying_findings_and_printing_none_is_a_crash() -> None:
     assert parse("codespell", 65, b"nothing to see").outcome == "crashed"
     assert parse("codespell", 0, b"").outcome == "ok"
+
+
+@pytest.mark.parametrize(("tool", "code"), [("vulture", 3), ("vulture", 1), ("mypy", 1), ("complexipy", 1)])
+def test_saying_findings_and_printing_none_is_a_crash(tool: str, code: int) -> None:
+    stdout = b'{"runs": [{"results": []}]}' if tool == "complexipy" else b"\n"
+    assert parse(tool, code, stdout).outcome == "crashed"
+    assert parse(tool, 0, stdout).outcome == "ok"
+
+
+def mypy_entry(**over: Any) -> bytes:
+    entry = {"file": "a.py", "line": 3, "column": 7, "end_line": 3, "end_column": 9, "message": "wrong", "hint": None}
+    return json.dumps({**entry, "code": "misc", "severity": "error", **over}).encode()
+
+
+@pytest.mark.parametrize(("severity", "level"), [("error", Level.ERROR), ("note", Level.NOTE), ("new", Level.ERROR)])
+def test_mypys_severities_are_levels_and_its_columns_count_from_0(severity: str, level: Level) -> None:
+    (found,) = parse("mypy", 1, mypy_entry(severity=severity)).findings
+    assert (found.path, found.rule, found.level) == ("a.py", "misc", level)
+    assert (found.line, found.column, found.end_line, found.end_column) == (3, 8, 3, 10)
+    assert found.help_uri.endswith("#code-misc")
+
+
+def test_mypys_hint_is_told_with_its_message_and_what_it_does_not_know_is_0() -> None:
+    (found,) = parse("mypy", 1, mypy_entry(line=-1, column=-1, end_column=0, hint="try", code=None)).findings
+    assert (found.message, found.rule, found.line, found.column, found.end_column) == ("wrong\ntry", "error", 0, 0, 0)
+
+
+def test_mypy_that_stopped_is_a_crash_that_says_where() -> None:
+    report = parse("mypy", 2, mypy_entry(file="gone.py", line=-1, message="cannot be placed", code=None))
+    assert (report.outcome, report.message) == (
+        "crashed",
+        "mypy ended with exit code 2 and stopped at gone.py: cannot be placed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        ("unused function 'f' (60% confidence)", "unused-function"),
+        ("unused import 'os' (90% confidence, 1 line)", "unused-import"),
+        ("unreachable code after 'return' (100% confidence)", "unreachable-code"),
+        ("unsatisfiable 'if' condition (100% confidence)", "unreachable-code"),
+        ("redundant if-condition (100% confidence)", "unreachable-code"),
+    ],
+)
+@pytest.mark.parametrize(("shown", "path"), [(b"a.py", "a.py"), (b"c\n.py", "c\n.py"), (b"\xff.py", "\udcff.py")])
+def test_vultures_lines_have_a_rule_by_what_goes_unused(message: str, rule: str, shown: bytes, path: str) -> None:
+    (found,) = parse("vulture", 3, shown + b":12: " + message.encode() + b"\n").findings
+    assert (found.path, found.line, found.rule, found.level) == (path, 12, rule, Level.WARNING)
+    assert found.message == message
+
+
+def test_what_vulture_says_of_files_that_it_did_not_understand() -> None:
+    said = b'a.py:3: invalid syntax at "x: y"\n-b.py: invalid source code "null bytes"\n'
+    said += b"Error: Could not read file /nonexistent/c\n.py - \nTry to change the encoding to UTF-8.\n"
+    report = parse("vulture", 1, b"", said)
+    assert {each.path: each.reason for each in report.unread} == {
+        "a.py": 'line 3: invalid syntax at "x: y"',
+        "-b.py": 'invalid source code "null bytes"',
+        "c\n.py": "it cannot be decoded",
+    }
+
+
+def test_complexipys_uris_are_names_again() -> None:
+    def result(uri: str) -> dict[str, Any]:
+        place = {"artifactLocation": {"uri": uri}, "region": {"startLine": 2, "endLine": 9}}
+        return {"message": {"text": "complex"}, "locations": [{"physicalLocation": place}]}
+
+    log = {"runs": [{"results": [result("c%0A.py"), result("%FF.py"), result("a.py")]}]}
+    findings = parse("complexipy", 1, json.dumps(log).encode()).findings
+    assert {each.path for each in findings} == {"c\n.py", "\udcff.py", "a.py"}
+    assert {(each.rule, each.level, each.line, each.end_line) for each in findings} == {
+        ("cognitive-complexity", Level.WARNING, 2, 9)
+    }
 
 
 def test_deeply_nested_output_is_a_crash_of_the_tool_and_not_ours() -> None:
@@ -185,6 +273,9 @@ def test_a_name_that_looks_like_a_line_of_output_is_read_rightly() -> None:
         ("ruff", b"ruff 0.17.5 (abc 2026-01-01)\n", "0.17.5"),
         ("bandit", b"bandit 1.9.4\n  python version = 3.11.7\n", "1.9.4"),
         ("codespell", b"2.4.3\n", "2.4.3"),
+        ("complexipy", b"complexipy 8.3.0\n", "8.3.0"),
+        ("mypy", b"mypy 2.4.1 (compiled: yes)\n", "2.4.1"),
+        ("vulture", b"vulture 2.16\n", "2.16"),
         ("codespell", b"codespell: command not found", ""),
         ("ruff", b"", ""),
     ],
@@ -209,6 +300,13 @@ def test_no_file_name_can_become_an_option(tool: Tool, tmp_path: Path) -> None:
         ("ruff", "a.txt", False),
         ("bandit", "a.py", True),
         ("bandit", "a.pyi", False),
+        ("vulture", ".hidden/a.py", True),
+        ("vulture", "a.pyi", False),
+        ("complexipy", "a.py", True),
+        ("complexipy", ".hidden/a.py", False),
+        ("mypy", "sub/a.pyi", True),
+        ("mypy", ".hidden/a.py", False),
+        ("mypy", "site-packages/a.py", False),
         ("codespell", "README", True),
         ("codespell", "a.PNG", False),
     ],
@@ -220,6 +318,10 @@ def test_a_tool_is_given_what_it_would_look_at_itself(tool: str, path: str, sele
 def test_unknown_tools_are_named_with_the_known_ones() -> None:
     with pytest.raises(InvalidInput, match=r"no such tool: rufff.*bandit, codespell, complexipy, mypy, ruff, vulture"):
         find_tools(["ruff", "rufff"])
+
+
+def test_what_runs_when_nobody_names_tools_is_quick_and_worth_reading_on_any_tree() -> None:
+    assert DEFAULT == ("bandit", "codespell", "ruff")
 
 
 def test_the_hint_says_what_to_type() -> None:
