@@ -79,5 +79,15 @@ def run_in_bins(tool: Tool, root: Path, *, bins: int, chunk_size: int, scratch: 
     return [run(tool, root, files, scratch=scratch) for files in lists]
 
 
+def places(report: ToolReport) -> set[tuple[str, str, int]]:
+    """Rule, path and line of each finding."""
+    return {(each.rule, each.path, each.line) for each in report.findings}
+
+
+def unread(report: ToolReport) -> dict[str, str]:
+    """The reason by path."""
+    return {each.path: each.reason for each in report.unread}
+
+
 def _paths(listing: Listing) -> list[str]:
     return [file.path for file in listing.files]

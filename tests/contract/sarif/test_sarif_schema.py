@@ -22,7 +22,7 @@ from .schema import SchemaMissing, load_schema
 
 Validate = Callable[[bytes], dict[str, Any]]
 SOURCES = {
-    "a.py": b"import os\nassert os, exec('')\n",
+    "a.py": b"import os\nassert os, exec('')\ndef f(a): return " + b"(1 if a else " * 6 + b"0" + b")" * 6 + b"\n",
     "broken.py": b"def broken(:\n",
     "sp ace\n#.py": b"# teh\n",
     "caf\udce9.py": b"import sys\n",
@@ -88,7 +88,7 @@ def test_a_log_of_the_real_tools_is_valid(validate: Validate, tmp_path: Path) ->
     found = [run(tool, root, scratch=scratch) for tool in TOOLS.values()]
     log = validate(encode_log(make_log(found))[0])
     results = {run["tool"]["driver"]["name"]: run["results"] for run in log["runs"]}
-    assert {name for name, entries in results.items() if entries} == {"bandit", "codespell", "ruff"}
+    assert {name for name, entries in results.items() if entries} == {*TOOLS}
     uris = {
         result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in results.values() for result in r
     }
