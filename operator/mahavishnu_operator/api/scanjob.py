@@ -158,7 +158,8 @@ class Scan(ApiModel):
     """Tools x files."""
 
     tools: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
-        description="Names of tools, each once.", json_schema_extra=SET
+        description="Names of tools, each once: bandit, codespell, complexipy, mypy, ruff, vulture.",
+        json_schema_extra=SET,
     )
     include: Annotated[list[Glob], Field(max_length=64)] = Field(
         default_factory=list, description="Globs of files to scan, relative to the source; empty: all."

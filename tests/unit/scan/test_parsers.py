@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mahavishnu_operator.api.reasons import Level
+from mahavishnu_operator.api.scanjob import Scan
+from mahavishnu_operator.cli.scan import TOOL_HELP
 from mahavishnu_operator.scan.model import ToolReport, Unread, decode_tool_report, encode
 from mahavishnu_operator.scan.tools.protocol import StopsAtOneFile, Tool, ToolOutput
 from mahavishnu_operator.scan.tools.registry import DEFAULT, TOOLS, find_tools, install_hint
@@ -339,3 +341,10 @@ def test_what_is_no_report_is_refused_as_a_value_error(text: str) -> None:
 def test_a_report_with_numbers_that_json_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         decode_tool_report('{"tool":"x","version":"","outcome":"ok","seconds":NaN}')
+
+
+def test_the_help_and_the_schema_name_every_tool() -> None:
+    described = Scan.model_fields["tools"].description or ""
+    assert described.endswith(f": {', '.join(sorted(TOOLS))}.")
+    default, others = TOOL_HELP.rstrip(".").split("default: ")[1].split(". Also: ")
+    assert (sorted(default.split(", ")), sorted(others.split(", "))) == (sorted(DEFAULT), sorted({*TOOLS} - {*DEFAULT}))
