@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -39,34 +40,53 @@ class CuttingProxy:
         self._tasks.add(asyncio.get_running_loop().create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.lost and self.for_good:
-            writer.close()
-            return
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        answers = asyncio.ensure_future(_copy(up_reader, writer))
-        try:
-            while data := await reader.read(65536):
-                lose, self.lose = (self.lose, "") if b"COMMIT" in data else ("", self.lose)
-                if lose:
+        async with _closing(writer):
+            if self.lost and self.for_good:
+                return
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            async with _closing(up_writer):
+                answers = asyncio.ensure_future(_copy(up_reader, writer))
+                try:
+                    await self._pass_on(reader, up_reader, up_writer, answers)
+                finally:
                     answers.cancel()
                     await asyncio.wait({answers})
-                    if lose == "answer":
-                        up_writer.write(data)
-                        await up_reader.read(65536)  # the server's answer: it has committed
-                    self.lost += 1
-                    break
-                up_writer.write(data)
-                await up_writer.drain()
-        finally:
-            answers.cancel()
-            for each in (writer, up_writer):
-                each.close()
-                with suppress(OSError):
-                    await each.wait_closed()
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+        answers: asyncio.Future[None],
+    ) -> None:
+        while data := await reader.read(65536):
+            lose, self.lose = (self.lose, "") if b"COMMIT" in data else ("", self.lose)
+            if lose:
+                answers.cancel()
+                await asyncio.wait({answers})
+                if lose == "answer":
+                    up_writer.write(data)
+                    await up_reader.read(65536)  # the server's answer: it has committed
+                self.lost += 1
+                return
+            up_writer.write(data)
+            await up_writer.drain()
+
+
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Closed at the end, and gone when left: no socket outlives the test."""
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
+    with suppress(OSError):  # one of the two sides has gone: so goes the connection
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
     writer.close()
