@@ -7,18 +7,17 @@ that a folder is applied wholly or not at all as far as we can know beforehand.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from mahavishnu_operator.api.reasons import API_VERSION
-from mahavishnu_operator.resources.protocol import KINDS, Kind, Obj
+from mahavishnu_operator.resources.protocol import KINDS, Key, Kind, Obj
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.json_text import Unreadable
+from mahavishnu_operator.support.yaml_text import read_documents
 
 MAX_BYTES = 1024 * 1024  # a manifest over this is a mistake: objects themselves end at 256 KiB
-MAX_NODES = 100_000  # YAML aliases can unfold to any size: count what they unfold to
 STANDARD_INPUT = "standard input"
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -55,44 +54,39 @@ def find_kind(word: str) -> Kind:
 def _documents(source: str) -> Iterator[tuple[str, object]]:
     for name, text in _texts(source):
         try:
-            for number, doc in enumerate(yaml.load_all(text, Loader=_loader()), start=1):
-                if doc is not None:
-                    _refuse_bombs(f"{name}, document {number}", doc)
-                    yield f"{name}, document {number}", doc
-        except (yaml.YAMLError, RecursionError) as error:
-            raise InvalidInput(f"{name} is not readable as YAML: {error}") from None
-
-
-def _refuse_bombs(origin: str, doc: object) -> None:
-    count, left = 0, [doc]
-    while left:
-        node = left.pop()
-        count += 1
-        if count > MAX_NODES:
-            raise InvalidInput(f"{origin}: over {MAX_NODES} values once its aliases are unfolded")
-        if isinstance(node, dict):
-            left.extend(node.values())
-        elif isinstance(node, list):
-            left.extend(node)
-
-
-def _loader() -> type[yaml.SafeLoader]:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            documents = read_documents(text)
+        except Unreadable as error:
+            raise InvalidInput(f"{name} cannot be read: {error}") from None
+        for number, doc in enumerate(documents, start=1):
+            if doc is not None:
+                yield f"{name}, document {number}", doc
 
 
 def _texts(source: str) -> Iterator[tuple[str, str]]:
     if source == "-":
         yield STANDARD_INPUT, _decode(STANDARD_INPUT, sys.stdin.buffer.read(MAX_BYTES + 1))
         return
-    path = Path(source)
-    files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
-    for file in files:
+    for file in _files(Path(source)):
         try:
             with file.open("rb") as handle:
                 data = handle.read(MAX_BYTES + 1)
         except OSError as error:
             raise InvalidInput(f"cannot read {file}: {error.strerror}") from None
         yield str(file), _decode(str(file), data)
+
+
+def _files(source: Path) -> list[Path]:
+    """The file itself, or what a folder has; there only regular files: nobody named a pipe to wait for."""
+    try:
+        if not source.is_dir():
+            return [source]
+        found = sorted(file for file in source.iterdir() if file.suffix in SUFFIXES and not file.is_dir())
+        odd = next((file for file in found if not file.is_file()), None)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {source}: {error.strerror}") from None
+    if odd is not None and not odd.is_symlink():
+        raise InvalidInput(f"cannot read {odd}: it is no regular file", hint="take it out of the folder")
+    return found
 
 
 def _decode(name: str, data: bytes) -> str:
@@ -117,4 +111,23 @@ def _to_manifest(origin: str, doc: object, namespace: str) -> Manifest:
         known = " or ".join(k.kind for k in KINDS)
         raise InvalidInput(f"{origin}: {version} {word} is not known here", hint=f"expected {API_VERSION} {known}")
     metadata = {"namespace": namespace, **doc.get("metadata", {})}
+    for member in ("name", "namespace"):
+        given = metadata.get(member)
+        if given is None:
+            raise InvalidInput(f"{origin}: metadata.{member} is missing", hint="objects are told apart by it")
+        if not isinstance(given, str):
+            raise InvalidInput(f"{origin}: metadata.{member} is {given!r}; a text is needed: put it into quotes")
     return Manifest(origin, kind, {**doc, "metadata": metadata})
+
+
+def refuse_doubles(manifests: Sequence[Manifest]) -> None:
+    """InvalidInput when one object is given twice: only the last one would count."""
+    seen: dict[tuple[str, Key], Manifest] = {}
+    for manifest in manifests:
+        key = Key.of(manifest.obj)
+        before = seen.setdefault((manifest.kind.kind, key), manifest)
+        if before is not manifest:
+            raise InvalidInput(
+                f"{manifest.kind.kind} {key} is there twice: {before.origin}, and {manifest.origin}",
+                hint="take one of them out, or give it another name",
+            )

@@ -11,7 +11,7 @@ from mahavishnu_operator.resources.protocol import Key, Kind, Obj
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .describing import describe_object
-from .manifests import find_kind, read_manifests
+from .manifests import find_kind, read_manifests, refuse_doubles
 from .output import OutputFormat, dump, object_table, say
 from .server import NamespaceOption, ServerOption, connect
 
@@ -31,6 +31,7 @@ def apply(
 ) -> None:
     """Create or update objects from manifests (server-side apply)."""
     manifests = [m for source in filename for m in read_manifests(source, namespace=namespace)]
+    refuse_doubles(manifests)
 
     async def run() -> None:
         async with connect(server) as resources:
@@ -54,13 +55,13 @@ def get(
     server: ServerOption = None,
 ) -> None:
     """List objects of a kind, or show one."""
-    if name and all_namespaces:
+    if name is not None and all_namespaces:
         raise InvalidInput("a name and --all-namespaces do not go together", hint="name the namespace with -n")
     which = find_kind(kind)
     objects = asyncio.run(_fetch(which, name, None if all_namespaces else namespace, namespace, server))
     if output is not OutputFormat.TABLE:
         one = {"apiVersion": "v1", "kind": "List", "items": objects}
-        print(dump(objects[0] if name else one, output))
+        print(dump(objects[0] if name is not None else one, output))
     elif objects:
         print(object_table(which, objects, all_namespaces=all_namespaces))
     else:
@@ -69,7 +70,7 @@ def get(
 
 async def _fetch(kind: Kind, name: str | None, scope: str | None, namespace: str, server: str | None) -> list[Obj]:
     async with connect(server) as resources:
-        if name:
+        if name is not None:
             return [await resources.get(kind, Key(namespace, name))]
         return list((await resources.list(kind, namespace=scope)).items)
 

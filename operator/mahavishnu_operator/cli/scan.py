@@ -12,6 +12,7 @@ import typer
 
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
 
@@ -57,6 +58,8 @@ def scan(
     settings = load_settings()
     configure_logging(level="error" if settings.log_level == "info" else settings.log_level)
     root, tools = _existing_folder(path), _known_tools(tool or [])
+    for glob in (*(include or ()), *(exclude or ())):
+        _refuse_undecodable(glob, what="the glob")
     if sarif is not None:
         _refuse_unwritable(sarif)
     from .local_scan import ScanRequest, run_local_scan
@@ -76,21 +79,48 @@ def scan(
 
 
 def _existing_folder(path: Path) -> Path:
-    if not path.exists():
-        raise InvalidInput(f"there is no {path}", hint="name a folder that exists")
-    if not path.is_dir():
-        raise InvalidInput(f"{path} is not a folder", hint="name its folder, and the file with --include")
-    return path.resolve()
+    try:
+        root = path.resolve(strict=True)
+        is_folder = root.is_dir()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        if isinstance(error, FileNotFoundError):
+            raise InvalidInput(f"there is no {printable(str(path))}", hint="name a folder that exists") from None
+        why = (error.strerror if isinstance(error, OSError) else "") or "too many levels of symbolic links"
+        raise InvalidInput(
+            f"cannot read {printable(str(path))}: {why}", hint="name a folder that you may read"
+        ) from None
+    if not is_folder:
+        raise InvalidInput(
+            f"{printable(str(path))} is not a folder", hint="name its folder, and the file with --include"
+        )
+    _refuse_undecodable(str(root), what="the folder")
+    return root
+
+
+def _refuse_undecodable(text: str, *, what: str) -> None:
+    """A ScanJob is JSON, which cannot carry bytes that are not UTF-8; names below the folder travel otherwise."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"{what} {printable(text)} is not UTF-8", hint="scan the folder above it, or give it another name"
+        ) from None
 
 
 def _refuse_unwritable(file: Path) -> None:
     """Before the scan: a report that cannot be written is no news to give after an hour."""
-    if not file.resolve().parent.is_dir():
-        raise InvalidInput(f"cannot write {file}: its folder does not exist", hint="make the folder first")
-    if file.is_dir():
-        raise InvalidInput(f"cannot write {file}: it is a folder", hint="name a file in it")
-    if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
-        raise InvalidInput(f"cannot write {file}: permission denied", hint="name a file that you may write")
+    shown = printable(str(file))
+    try:
+        target = file.resolve()
+        if not target.parent.is_dir():
+            raise InvalidInput(f"cannot write {shown}: its folder does not exist", hint="make the folder first")
+        if target.is_dir():
+            raise InvalidInput(f"cannot write {shown}: it is a folder", hint="name a file in it")
+        if not os.access(target if target.exists() else target.parent, os.W_OK):
+            raise InvalidInput(f"cannot write {shown}: permission denied", hint="name a file that you may write")
+    except (OSError, RuntimeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "") or "too many levels of symbolic links"
+        raise InvalidInput(f"cannot write {shown}: {why}", hint="name a file in a folder that is there") from None
 
 
 def _known_tools(names: list[str]) -> tuple[str, ...]:

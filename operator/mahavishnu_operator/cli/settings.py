@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.json_text import Unreadable
+from mahavishnu_operator.support.yaml_text import read_documents
 
+MAX_FILE_BYTES = 1024 * 1024
 DEFAULT_URL = "http://127.0.0.1:8680"
 
 
@@ -31,6 +34,25 @@ def default_data_dir() -> Path:
     """Where `mahavishnu up` keeps its state: $XDG_STATE_HOME/mahavishnu, by default ~/.local/state/mahavishnu."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "mahavishnu"
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """What the YAML file says; nothing when there is none. InvalidInput when it cannot be read."""
+    try:
+        with file.open("rb") as handle:
+            data = handle.read(MAX_FILE_BYTES + 1)
+        documents = read_documents(data.decode()) if len(data) <= MAX_FILE_BYTES else None
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, Unreadable, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "") or error
+        raise InvalidInput(f"the settings in {file} cannot be read: {why}", hint="correct or remove the file") from None
+    if documents is None:
+        raise InvalidInput(f"the settings in {file} have over {MAX_FILE_BYTES} bytes", hint="is it the right file?")
+    found = [each for each in documents if each is not None]
+    if len(found) > 1 or not all(isinstance(each, dict) for each in found):
+        raise InvalidInput(f"the settings in {file} are no mapping of names to values", hint="write NAME: VALUE lines")
+    return dict(found[0]) if found else {}
 
 
 class Settings(BaseSettings):
@@ -58,7 +80,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the file; a .env in the working folder is never read."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_settings(config_file()))
 
 
 def load_settings() -> Settings:

@@ -162,7 +162,10 @@ def resolve_path(path: str, policy: Policy) -> tuple[str, Refusal | None]:
 
     Reads the file system. A part that does not exist yet is kept as it is: the worker then says that it is not there.
     """
-    real = os.path.realpath(path)
+    try:
+        real = os.path.realpath(path)
+    except ValueError as error:  # a NUL, or what no file system can encode
+        return "", Refusal(Reason.INVALID, f"spec.source.path {path!r} cannot be a path: {error}")
     if policy.path_roots is None:
         return real, None
     for root in policy.path_roots:

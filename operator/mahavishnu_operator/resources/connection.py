@@ -46,7 +46,13 @@ class Connection:
     @classmethod
     def from_url(cls, url: str, token: str | None = None) -> Connection:
         """A server by its URL."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises when it is no number
+        except ValueError as error:
+            raise InvalidInput(
+                f"{url!r} is no address of a server: {error}", hint="write it as http://127.0.0.1:8680"
+            ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InvalidInput(f"{url!r} is no address of a server", hint="write it as http://127.0.0.1:8680")
         if parts.username is not None or parts.password is not None:

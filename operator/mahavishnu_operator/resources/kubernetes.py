@@ -195,8 +195,15 @@ class KubernetesResources:
 
 
 def _path(kind: Kind, namespace: str | None, *rest: str) -> str:
-    where = "" if namespace is None else f"/namespaces/{quote(namespace, safe='')}"
-    return f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}" + "".join(f"/{quote(part, safe='')}" for part in rest)
+    where = "" if namespace is None else f"/namespaces/{_segment(namespace)}"
+    return f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}" + "".join(f"/{_segment(part)}" for part in rest)
+
+
+def _segment(name: str) -> str:
+    """One part of a path. An empty one or a dot would make the path that of the collection: all of a kind."""
+    if name in ("", ".", "..") or "/" in name or "%" in name:
+        raise InvalidInput(f"{name!r} cannot be a name of an object or namespace", hint="is a variable not set?")
+    return quote(name, safe="", errors="replace")
 
 
 def _key_of(kind: Kind, obj: Obj) -> Key:

@@ -13,6 +13,7 @@ from typing import Any
 from mahavishnu_operator.support.errors import InvalidInput
 
 MAX_OPERATIONS = 10_000  # as the API server has it
+MAX_COPIED_BYTES = 3 * 1024 * 1024  # of JSON, by all `copy` together, as the API server has it: each may double
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -34,9 +35,13 @@ def json_patch(target: Any, operations: Any) -> Any:
         raise InvalidInput("a JSON patch is a list of operations", reason="BadRequest")
     if len(operations) > MAX_OPERATIONS:
         raise InvalidInput(f"{len(operations)} patch operations are too many", hint=f"at most {MAX_OPERATIONS}")
-    document = copy.deepcopy(target)
+    document, copied = copy.deepcopy(target), 0
     for number, operation in enumerate(operations):
         try:
+            if operation["op"] == "copy":
+                copied += len(json.dumps(_find(document, _pointer(operation["from"]))))
+                if copied > MAX_COPIED_BYTES:
+                    raise ValueError(f"all copies together have over {MAX_COPIED_BYTES} bytes")
             document = _perform(document, operation)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             words = json.dumps(operation)[:200]

@@ -154,3 +154,11 @@ def test_without_roots_any_folder_may_be_read() -> None:
 
 def test_with_no_root_named_none_may() -> None:
     assert resolve_path("/etc", Policy(path_roots=()))[1] is not None
+
+
+def test_what_no_file_system_can_name_is_refused_for_good() -> None:
+    for path in ("/srv/\0", "/srv/\ud800"):
+        _, refusal = resolve_path(path, Policy(path_roots=None))
+        assert refusal is not None
+        assert (refusal.reason, refusal.final) == (Reason.INVALID, True)
+        assert refusal.message.isprintable()

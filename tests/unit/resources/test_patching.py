@@ -82,3 +82,9 @@ def test_a_json_patch_that_cannot_be_performed_is_refused(operation: Any) -> Non
 def test_true_is_not_one() -> None:
     assert not same_json({"a": [True]}, {"a": [1]})
     assert same_json({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]})
+
+
+def test_copies_that_double_without_end_are_refused() -> None:
+    doubling = [{"op": "copy", "from": "", "path": f"/{n}"} for n in range(60)]
+    with pytest.raises(InvalidInput, match="all copies together have over 3145728 bytes"):
+        json_patch({"a": "b"}, doubling)

@@ -7,17 +7,17 @@ out gives a right answer too (limit, resourceVersion of a list).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
 from starlette.requests import Request
 
 from mahavishnu_operator.resources.embedded.writes import Options
 from mahavishnu_operator.resources.protocol import Obj
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.json_text import Unreadable, read_json
+from mahavishnu_operator.support.yaml_text import read_yaml
 
 from .answers import RequestRefused
 
@@ -105,43 +105,17 @@ async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
 def parse(body: bytes, *, yaml_allowed: bool, strict: bool = False) -> Any:
     """The JSON, or YAML without aliases (they unfold to any size), in these bytes."""
     try:
-        return json.loads(body, object_pairs_hook=_refuse_twice if strict else None, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise InvalidInput("the body is nested too deeply", reason="BadRequest") from None
-    except ValueError as error:
-        if not yaml_allowed:
-            raise InvalidInput(f"the body is no JSON: {error}", reason="BadRequest") from None
-    try:
-        text = body.decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise InvalidInput("the body uses YAML aliases", hint="write the values out", reason="BadRequest")
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader, without times)
-        return json.loads(json.dumps(value))  # what YAML knows and JSON does not fails here
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
-        raise InvalidInput(f"the body is neither JSON nor YAML: {error}", reason="BadRequest") from None
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: a time is a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-
-
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidInput(f"the body gives {', '.join(twice)} twice", reason="BadRequest")
-    return members
-
-
-def _refuse_constant(word: str) -> Any:
-    raise InvalidInput(f"the body holds {word}, which is no JSON", reason="BadRequest")
+        try:
+            return read_json(body, strict=strict)
+        except Unreadable as error:
+            if not yaml_allowed or not str(error).startswith("no JSON"):
+                raise
+        documents = read_yaml(body.decode(), aliases=False)
+    except (Unreadable, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the body cannot be read: {error}", reason="BadRequest") from None
+    if len(documents) != 1:
+        raise InvalidInput(f"the body has {len(documents)} YAML documents; one is taken", reason="BadRequest")
+    return documents[0]
 
 
 def wanted_form(accept: str) -> str:
