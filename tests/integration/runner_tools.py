@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mahavishnu_operator.api.wire import CommandTask, PlanTask, ScanTask
 from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, frame, read_reply
-from mahavishnu_operator.worker.slot import RUNNER
+from mahavishnu_operator.worker.runners import RUNNER
 
 DEADLINE_SECONDS = 30.0
 
@@ -102,3 +102,11 @@ async def wait_for_file(path: Path) -> str:
         assert time.monotonic() < deadline, f"{path} was not written"
         await asyncio.sleep(0.01)
     return path.read_text()
+
+
+async def wait_until_there(path: Path) -> None:
+    """Until something is at that path."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} was not made"
+        await asyncio.sleep(0.01)

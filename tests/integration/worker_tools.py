@@ -77,6 +77,31 @@ class Bench:
         self.agents.append(process)
         return process
 
+    async def toolless_agent(self, name: str = "w1", *, grace: float = 10.0) -> asyncio.subprocess.Process:
+        """An agent that waits for a runner host at NAME/runner.sock."""
+        folder = self._folder / name
+        folder.mkdir()
+        (folder / "token").write_text(await self.dispatch.issue_token(pool=POOL, worker=name))
+        return await self._command(
+            *("worker", "--dispatcher", f"http://127.0.0.1:{self._port}", "--pool", POOL, "--name", name),
+            *("--token-file", folder / "token", "--runner-socket", folder / "runner.sock", "--grace", grace),
+        )
+
+    async def agent_with_host(
+        self, name: str = "w1", *, grace: float = 10.0
+    ) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
+        """An agent, and the runner host that starts its tools, as in the two containers of a Pod."""
+        agent, folder = await self.toolless_agent(name, grace=grace), self._folder / name
+        host = ("runner-host", "--socket", folder / "runner.sock", "--work-dir", folder / "work")
+        return agent, await self._command(*host)
+
+    async def _command(self, *arguments: object) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mahavishnu_operator.cli", *map(str, arguments)
+        )
+        self.agents.append(process)
+        return process
+
     async def submit(self, *specs: TaskSpec, job: str = "u1") -> None:
         tasks = [
             TaskRecord(TaskKey(job, f"t{number}"), number, msgspec.json.encode(spec))

@@ -50,6 +50,7 @@ for command in (
     logs.logs,
     operator.operator,
     worker.worker,
+    worker.runner_host,
 ):
     app.command()(command)
 app.add_typer(store.app, name="store")

@@ -1,4 +1,7 @@
-"""worker: one worker agent in the foreground. Backends start it; a person may too, to join a pool from elsewhere."""
+"""worker, runner-host: one worker agent, and where its tools run, in the foreground.
+
+Backends start them; a person may too, to join a pool from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,13 @@ def worker(
     slots: Annotated[int, typer.Option("--slots", min=1, max=64, help="Tasks to run at the same time.")] = 1,
     work_dir: Annotated[Path, typer.Option("--work-dir", help="Folder for scratch space.")] = Path("."),
     grace_seconds: Annotated[float, typer.Option("--grace", min=0, help="Seconds to finish in on SIGTERM.")] = 60.0,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="Certificates that prove a dispatcher at https.")
+    ] = None,
+    runner_socket: Annotated[
+        Path | None,
+        typer.Option("--runner-socket", help="Start no tools here: wait at this path for `mahavishnu runner-host`."),
+    ] = None,
 ) -> None:
     """Run one worker of a pool (backends start it; `local-process` does so by itself)."""
     from mahavishnu_operator.worker.agent import run_agent
@@ -26,13 +36,13 @@ def worker(
 
     from .settings import load_settings
 
-    try:
-        token = token_file.read_text().strip()
-    except OSError as error:
-        raise InvalidInput(f"cannot read the token in {token_file}: {error.strerror}") from None
+    if not token_file.is_file():
+        raise InvalidInput(f"there is no token at {token_file}", hint="name the file that holds this worker's token")
     config = WorkerConfig(
         server=server,
-        token=token,
+        token_file=str(token_file.resolve()),
+        ca_file=str(ca_file or ""),
+        runner_socket=str(runner_socket or ""),
         pool=pool,
         worker=name,
         slots=slots,
@@ -41,3 +51,15 @@ def worker(
         log_level=load_settings().log_level,
     )
     sys.exit(run_agent(config))
+
+
+def runner_host(
+    socket: Annotated[Path, typer.Option("--socket", help="Where the agent waits: its --runner-socket.")],
+    work_dir: Annotated[Path, typer.Option("--work-dir", help="Folder for scratch space.")] = Path("."),
+) -> None:
+    """Run tools for a worker agent in another container (the kubernetes backend starts it)."""
+    from mahavishnu_operator.worker.runner_host import run_host
+
+    from .settings import load_settings
+
+    sys.exit(run_host(socket, work_dir.resolve(), log_level=load_settings().log_level))

@@ -8,68 +8,73 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
-from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.logs import configure_logging
 
 from . import descendants
 from .config import WorkerConfig
 from .leasing import Agent
-from .surroundings import remove_scratch
+from .remote_runners import RemoteRunners
+from .runners import ChildRunners
+from .scratch import remove_scratch, scratch_space
 
 log = structlog.get_logger(__name__)
+
+RUNNER_HOST_LOST = 5
 
 
 def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
     """Run one agent in this process to its end; the exit code. `parent_pipe`: stdin's end is the parent's death.
 
-    0: left in peace. 1: the dispatcher refused a call. 3: it speaks another protocol. 4: the token is wrong.
-    InvalidInput when the work folder cannot be used.
+    0: left in peace. 1: the dispatcher refused a call. 3: it speaks another protocol. 4: the token is wrong. 5: its
+    runner host has gone. InvalidInput when the work folder or the runner host's socket cannot be used.
     """
     configure_logging(level=config.log_level)
     descendants.become_subreaper()
     descendants.hide_memory()
-    with _scratch_space(Path(config.work_dir)) as scratch:
+    if config.runner_socket:
+        return asyncio.run(_run_with_host(config))
+    with scratch_space(Path(config.work_dir)) as scratch:
         return asyncio.run(_run(config, scratch, parent_pipe=parent_pipe))
-
-
-@contextmanager
-def _scratch_space(work_dir: Path) -> Iterator[Path]:
-    """A folder of this process below `work_dir`, removed at the end; those of dead agents go first."""
-    base = work_dir / "scratch"
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in base.iterdir():
-            if left.name.isdecimal() and not Path(f"/proc/{left.name}").exists():
-                remove_scratch(left)
-        own = base / str(os.getpid())
-        remove_scratch(own)  # of a dead agent that had our number
-        own.mkdir(mode=0o700)
-    except OSError as error:
-        raise InvalidInput(
-            f"the work folder {work_dir} cannot be used: {error.strerror}",
-            hint="give the worker a folder that it may write to",
-        ) from error
-    try:
-        yield own
-    finally:
-        if not remove_scratch(own):
-            log.warning("the scratch folder could not be removed", folder=str(own))
 
 
 async def _run(config: WorkerConfig, scratch: Path, *, parent_pipe: bool) -> int:
     watching = asyncio.create_task(_die_with_parent(scratch)) if parent_pipe else None
     try:
-        return await Agent(config, scratch=scratch).run()
+        return await Agent(config, runners=ChildRunners(scratch)).run()
     finally:
         if watching is not None:
             watching.cancel()
+
+
+async def _run_with_host(config: WorkerConfig) -> int:
+    """Wait for the runner host, then work until it goes: a worker without it is no capacity."""
+    loop, waiting = asyncio.get_running_loop(), asyncio.current_task()
+    if waiting is not None:
+        loop.add_signal_handler(signal.SIGTERM, waiting.cancel)
+    try:
+        runners = await RemoteRunners.accept(Path(config.runner_socket))
+    except asyncio.CancelledError:
+        return 0  # told to stop before there was anything to do
+    agent = Agent(config, runners=runners)
+    leaving = asyncio.create_task(_leave_with_host(agent, runners))
+    try:
+        code = await agent.run()
+        return RUNNER_HOST_LOST if runners.lost.is_set() else code
+    finally:
+        leaving.cancel()
+        await runners.close()
+
+
+async def _leave_with_host(agent: Agent, runners: RemoteRunners) -> None:
+    await runners.lost.wait()
+    log.error("the runner host has gone, and this worker with it: look at the other container of this Pod")
+    agent.leave_at_once()
 
 
 async def _die_with_parent(scratch: Path) -> None:

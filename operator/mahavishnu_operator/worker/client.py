@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
@@ -26,7 +28,7 @@ from mahavishnu_operator.api.wire import (
     RegisterRequest,
     RegisterResponse,
 )
-from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 
 from .config import WorkerConfig
 
@@ -60,7 +62,10 @@ class DispatcherClient:
     def __init__(self, config: WorkerConfig, *, incarnation: str, holds: Callable[[], tuple[Hold, ...]]) -> None:
         self._config, self._incarnation, self._holds = config, incarnation, holds
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
-        self._http = aiohttp.ClientSession(base_url=config.server, timeout=timeout, auto_decompress=False)
+        connector = aiohttp.TCPConnector(ssl=_trust(config.ca_file)) if config.ca_file else None
+        self._http = aiohttp.ClientSession(
+            base_url=config.server, connector=connector, timeout=timeout, auto_decompress=False
+        )
         self._registering = asyncio.Lock()
         self._session: RegisterResponse | None = None
 
@@ -88,7 +93,7 @@ class DispatcherClient:
                     holds=self._holds(),
                 )
                 try:
-                    status, body = await self._post("/v1/register", request, self._config.token, ANSWER_SECONDS)
+                    status, body = await self._post("/v1/register", request, _token(self._config), ANSWER_SECONDS)
                     if status == 200:
                         self._session = msgspec.json.decode(body, type=RegisterResponse)
                         return self._session
@@ -166,6 +171,30 @@ class DispatcherClient:
         data = msgspec.json.encode(request)
         async with self._http.post(path, data=data, headers=headers, timeout=timeout) as response:
             return response.status, await response.read()
+
+
+def _token(config: WorkerConfig) -> str:
+    """The worker's own token; a file is read each time, because it is renewed before it expires."""
+    if not config.token_file:
+        return config.token
+    try:
+        return Path(config.token_file).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"the token in {config.token_file} cannot be read: {error}",
+            hint="mount a token there that this user may read",
+            exit_code=4,
+        ) from None
+
+
+def _trust(ca_file: str) -> ssl.SSLContext:
+    """Prove servers by these certificates alone."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"the certificates in {ca_file} cannot be used: {error}", hint="give a file of PEM certificates"
+        ) from None
 
 
 # What says nothing about the call itself: it may have been done or not, and is made again.

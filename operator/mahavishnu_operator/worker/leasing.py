@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -38,7 +37,8 @@ from .delivery import Delivery
 from .holdings import Held, Holdings
 from .messages import Done, Output, Start
 from .pacing import Pace, decide_lease
-from .slot import Runners, Slot, Work
+from .runners import RunnerSource
+from .slot import Slot, Work
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +48,10 @@ GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and lea
 
 
 class Agent:
-    """One worker. `scratch` is a folder of its own."""
+    """One worker, whose runners come from that source."""
 
-    def __init__(self, config: WorkerConfig, *, scratch: Path) -> None:
-        self._config, self._scratch = config, scratch
+    def __init__(self, config: WorkerConfig, *, runners: RunnerSource) -> None:
+        self._config, self._runners = config, runners
         self._holdings = Holdings()
         self._client = DispatcherClient(config, incarnation=uuid.uuid4().hex, holds=lambda: self._holdings.holds)
         self._delivery = Delivery(self._client, self._holdings)
@@ -87,6 +87,11 @@ class Agent:
         delay = self._config.grace_seconds if self._asked_to_stop == 1 else 0.0
         asyncio.get_running_loop().call_later(delay, self._hurry.set)
 
+    def leave_at_once(self) -> None:
+        """Deliver what has ended, hand back the rest, and leave."""
+        self._draining.set()
+        self._hurry.set()
+
     async def _unless_draining(self, work: Coroutine[Any, Any, object]) -> bool:
         """Do `work`, but no longer than until a drain begins; whether it was done."""
         draining, working = asyncio.create_task(self._draining.wait()), asyncio.create_task(work)
@@ -100,8 +105,7 @@ class Agent:
             working.cancel()
 
     async def _work(self) -> None:
-        runners = Runners()
-        slots = [Slot(number, runners) for number in range(self._config.slots)]
+        slots = [Slot(number, self._runners) for number in range(self._config.slots)]
         try:
             with _first_failure():
                 async with asyncio.TaskGroup() as group:
@@ -207,7 +211,7 @@ class Agent:
             except CallFailed as error:
                 return Work(Done("failed", "InputMissing", f"the list of files could not be fetched: {error}"))
         self._count += 1
-        start = Start(grant.spec, grant.timeout_seconds, str(self._scratch / str(self._count)), files)
+        start = Start(grant.spec, grant.timeout_seconds, str(self._runners.scratch / str(self._count)), files)
 
         def keep(piece: Output) -> None:
             held.output.add(piece.stream, piece.offset, piece.data)

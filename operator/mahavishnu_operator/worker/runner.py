@@ -25,8 +25,8 @@ from . import descendants
 from .commands import run_command
 from .messages import Blob, Cancel, Done, Output, Reply, Start, frame, read_request
 from .outputs import OutputBuffer, StreamName
+from .scratch import remove_scratch
 from .supervising import clear_descendants
-from .surroundings import remove_scratch
 
 MAX_FILE_BYTES = 4 * 1024**3  # a file larger than this is a tool filling the disk
 FORWARD_SECONDS = 0.1  # how long output is collected before it goes to the agent

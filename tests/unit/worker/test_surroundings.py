@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mahavishnu_operator.worker.surroundings import remove_scratch, tool_environment
+from mahavishnu_operator.worker.scratch import remove_scratch
+from mahavishnu_operator.worker.surroundings import tool_environment
 
 
 @pytest.fixture

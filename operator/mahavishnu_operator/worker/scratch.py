@@ -1,0 +1,81 @@
+"""Folders for what tasks write: one of each agent or runner host, with one of each task below it.
+
+What must stay true: a scratch folder can be removed whatever a tool made of it: locked, nested deeper than a path can
+be long, full of links (which are never followed); what a dead process left, the next one on the same folder removes.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from mahavishnu_operator.support.errors import InvalidInput
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def scratch_space(work_dir: Path) -> Iterator[Path]:
+    """A folder of this process below `work_dir`, removed at the end; those of dead agents go first."""
+    base = work_dir / "scratch"
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in base.iterdir():
+            if left.name.isdecimal() and not Path(f"/proc/{left.name}").exists():
+                remove_scratch(left)
+        own = base / str(os.getpid())
+        remove_scratch(own)  # of a dead agent that had our number
+        own.mkdir(mode=0o700)
+    except OSError as error:
+        raise InvalidInput(
+            f"the work folder {work_dir} cannot be used: {error.strerror}",
+            hint="give the worker a folder that it may write to",
+        ) from error
+    try:
+        yield own
+    finally:
+        if not remove_scratch(own):
+            log.warning("the scratch folder could not be removed", folder=str(own))
+
+
+def remove_scratch(scratch: Path) -> bool:
+    """Delete a scratch folder with all in it; False when something in it cannot be deleted.
+
+    Folders are emptied at the top alone: what is nested moves up, so no depth is too deep.
+    """
+    if scratch.is_symlink() or not scratch.is_dir():
+        return not os.path.lexists(scratch)
+    try:
+        _unlock(scratch)
+        while folders := _empty(scratch, into=scratch):
+            for folder in folders:
+                _empty(folder, into=scratch)
+                folder.rmdir()
+        scratch.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _unlock(folder: Path) -> None:
+    folder.chmod(0o700)
+
+
+def _empty(folder: Path, *, into: Path) -> list[Path]:
+    """Unlink all but folders; those move into `into`, unlocked, and are answered."""
+    folders: list[Path] = []
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.path)
+            continue
+        here = Path(entry.path)
+        _unlock(here)
+        folders.append(here if folder == into else here.rename(into / uuid.uuid4().hex))
+    return folders
