@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from mahavishnu_operator.dispatch.results_api import results_app
 from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.http_heads import BoundedHttp
 
 from .engine import Engine
 
@@ -76,7 +77,7 @@ async def serve(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
     """Serve an application on a listening socket until the block is left; requests then get a second to end."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         loop="none",

@@ -43,6 +43,7 @@ from .workers import Worker
 
 log = structlog.get_logger(__name__)
 MAX_OFFSET = 2**53  # of output, in bytes
+CHUNK_COST = 256  # bytes that a piece takes in the store besides its data: many small ones fill it too
 
 
 class Desk:
@@ -198,14 +199,15 @@ class Desk:
         for chunk in request.chunks:
             key = task_key(chunk.task)
             lease = core.leases.held(key, chunk.attempt, worker=worker.id)
-            if lease is None or not 0 <= chunk.offset < MAX_OFFSET:
+            if lease is None or not chunk.data or not 0 <= chunk.offset < MAX_OFFSET:
                 continue
-            if lease.output_bytes + len(chunk.data) > MAX_BLOB_BYTES:
+            cost = len(chunk.data) + CHUNK_COST
+            if lease.output_bytes + cost > MAX_BLOB_BYTES:
                 raise TooLarge(
                     f"{chunk.task} attempt {chunk.attempt} wrote over {MAX_BLOB_BYTES} bytes of output",
                     hint="the rest is not kept; write less, or to a file",
                 )
-            lease.output_bytes += len(chunk.data)
+            lease.output_bytes += cost
             pieces.append(OutputPiece(key, chunk.attempt, chunk.stream, chunk.offset, chunk.data))
         if pieces:
             await core.keep(core.store.append_output(core.epoch, pieces))

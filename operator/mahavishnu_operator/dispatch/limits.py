@@ -28,6 +28,9 @@ MAX_SLOTS = 1024
 MAX_NAME = 253
 MAX_REASON = 64
 MAX_MESSAGE = 4096
+MAX_EXIT_CODE = 2**32  # Windows has 32 bits of them; a status holds no number beyond 64
+MAX_SECONDS = 366 * 24 * 3600.0
+MAX_STREAM_BYTES = 2**53
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,6 +62,10 @@ def _checked(result: TaskResult) -> TaskResult:
     _fits(result, "payload", len(result.payload.encode()), INLINE_PAYLOAD_BYTES, "send it as a blob and name that")
     _fits(result, "stdout", len(result.stdout), STREAM_TAIL_BYTES, "send its end only")
     _fits(result, "stderr", len(result.stderr), STREAM_TAIL_BYTES, "send its end only")
+    _within(result, "exit_code", result.exit_code or 0, -MAX_EXIT_CODE, MAX_EXIT_CODE)
+    _within(result, "duration_seconds", result.duration_seconds, 0, MAX_SECONDS)
+    _within(result, "stdout_bytes", result.stdout_bytes, 0, MAX_STREAM_BYTES)
+    _within(result, "stderr_bytes", result.stderr_bytes, 0, MAX_STREAM_BYTES)
     if result.payload_sha256 and not SHA256.fullmatch(result.payload_sha256):
         raise CallRefused(f"payload_sha256 of {result.task} is no SHA-256 in lower-case hexadecimal")
     reason, message = words(result.reason, MAX_REASON), words(result.message, MAX_MESSAGE)
@@ -77,3 +84,8 @@ def words(text: str, limit: int) -> str:
 def _fits(result: TaskResult, name: str, size: int, limit: int, hint: str) -> None:
     if size > limit:
         raise TooLarge(f"{name} of {result.task} is {size} long; at most {limit}", hint=hint)
+
+
+def _within(result: TaskResult, name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise CallRefused(f"{name} of {result.task} is {value:g}; it must be {least:g} to {most:g}")

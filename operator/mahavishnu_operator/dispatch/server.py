@@ -21,6 +21,7 @@ import structlog
 import uvicorn
 
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.support.http_heads import BoundedHttp
 
 from .dispatcher import Dispatcher
 from .service import DispatchService
@@ -101,7 +102,7 @@ class DispatchServer:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._service,
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",
             loop="none",
