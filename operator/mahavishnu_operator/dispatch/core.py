@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from mahavishnu_operator.store.protocol import NotStored, StaleEpoch, Store
+from mahavishnu_operator.support.errors import Conflict
 
 from .errors import CallRefused, NotLeader, Starting, TryAgain
 from .leases import LeaseTable
@@ -26,6 +27,7 @@ from .waiting import Waiting
 from .workers import Worker, Workers
 
 T = TypeVar("T")
+_ANSWERS = (CallRefused, Conflict)  # they say what was not done, and that memory and store still agree
 log = structlog.get_logger(__name__)
 
 
@@ -134,7 +136,7 @@ class Core:
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._unfinished.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, CallRefused):
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, _ANSWERS):
             self.stop(error)
 
     def begin_writing(self, tasks: Iterable[Task]) -> None:

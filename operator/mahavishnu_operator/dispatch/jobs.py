@@ -66,21 +66,26 @@ class Jobs:
         core.waiting.wake(job.record.pool)
 
     async def set_state(self, uid: str, state: JobState) -> None:
-        """Suspend, resume, cancel or close a job. Unknown and closed jobs stay as they are."""
+        """Suspend, resume, cancel or close a job. Unknown and closed jobs stay as they are.
+
+        Conflict: it is cancelled and shall be anything but closed.
+        """
         core = self._core
         core.check_alive()
-        if (job := core.ledger.jobs.get(uid)) is None or job.state is state:
-            return
-        if job.cancelled and state is not JobState.CLOSED:
-            raise Conflict(
-                f"job {uid} is cancelled and cannot become {state.value}", hint="close it, or make a new one"
-            )
-        await core.finish(self._change(job, state))
+        if (job := core.ledger.jobs.get(uid)) is not None:
+            await core.finish(self._change(job, state))
 
     async def _change(self, job: Job, state: JobState) -> None:
+        """Decide under the lock: what it may become depends on the change before it, which may still be undone."""
+        uid = job.record.uid
         async with job.changing:
-            if self._core.ledger.jobs.get(job.record.uid) is job:
-                await self._set_state(job, state)
+            if self._core.ledger.jobs.get(uid) is not job or job.state is state:
+                return
+            if job.cancelled and state is not JobState.CLOSED:
+                raise Conflict(
+                    f"job {uid} is cancelled and cannot become {state.value}", hint="close it, or make a new one"
+                )
+            await self._set_state(job, state)
 
     async def _set_state(self, job: Job, state: JobState) -> None:
         core, uid, before = self._core, job.record.uid, job.state

@@ -122,6 +122,58 @@ async def test_a_cancelled_job_cannot_be_resumed(dispatcher: Dispatcher) -> None
         await dispatcher.set_job_state("job-1", JobState.OPEN)
 
 
+async def test_a_job_that_is_being_cancelled_cannot_be_resumed(dispatcher: Dispatcher, store: FullDisk) -> None:
+    agent, [task] = await running(dispatcher)
+    store.quick.clear()
+    delivering = asyncio.create_task(agent.deliver(ended(task, "failed")))
+    await asyncio.sleep(0.01)
+    changes = [
+        asyncio.create_task(dispatcher.set_job_state("job-1", state))
+        for state in (JobState.SUSPENDED, JobState.CANCELLED, JobState.OPEN)
+    ]
+    await asyncio.sleep(0.01)
+    store.quick.set()
+    outcomes = await asyncio.gather(*changes, return_exceptions=True)
+    await delivering
+    assert [type(outcome) for outcome in outcomes] == [type(None), type(None), Conflict]
+    assert [record.state for record in await store.open_jobs()] == [JobState.CANCELLED]
+    assert not dispatcher.core.stopped
+
+
+async def test_a_change_that_is_being_undone_is_not_taken_for_made(dispatcher: Dispatcher, store: FullDisk) -> None:
+    agent, [task] = await running(dispatcher)
+    store.quick.clear()
+    delivering = asyncio.create_task(agent.deliver(ended(task, "failed")))
+    await asyncio.sleep(0.01)
+    first = asyncio.create_task(dispatcher.set_job_state("job-1", JobState.SUSPENDED))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(dispatcher.set_job_state("job-1", JobState.SUSPENDED))
+    await asyncio.sleep(0.01)
+    store.full = True
+    store.quick.set()
+    outcomes = await asyncio.gather(first, second, return_exceptions=True)
+    await delivering
+    assert [type(outcome) for outcome in outcomes] == [TryAgain, TryAgain]
+
+
+async def test_tasks_for_a_job_that_is_being_closed_are_refused_and_nothing_stops(
+    dispatcher: Dispatcher, store: FullDisk
+) -> None:
+    agent, [task] = await running(dispatcher)
+    store.quick.clear()
+    delivering = asyncio.create_task(agent.deliver(ended(task, "failed")))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(dispatcher.set_job_state("job-1", JobState.CLOSED))
+    await asyncio.sleep(0.01)
+    adding = asyncio.create_task(dispatcher.submit(job(), tasks(count=1, begin=7)))
+    await asyncio.sleep(0.01)
+    store.quick.set()
+    await asyncio.gather(delivering, closing)
+    with pytest.raises(Conflict, match="is closed"):
+        await adding
+    assert not dispatcher.core.stopped
+
+
 async def test_tasks_added_to_a_cancelled_job_are_cancelled(dispatcher: Dispatcher) -> None:
     await running(dispatcher)
     await dispatcher.set_job_state("job-1", JobState.CANCELLED)
