@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -137,13 +138,17 @@ async def reap_previous(root: Path) -> list[tuple[Key, str]]:
             except psutil.NoSuchProcess:
                 continue
         await asyncio.to_thread(psutil.wait_procs, late, timeout=LEAVE_SECONDS)
-    for folder in found:
-        shutil.rmtree(folder, ignore_errors=True)
+    await asyncio.to_thread(_remove, found)
     return [(Key(folder.parent.parent.name, folder.parent.name), folder.name) for folder in found]
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("*/*/*") if path.is_dir())
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _same_process(pid_file: Path) -> psutil.Process | None:

@@ -124,7 +124,7 @@ class LocalProcessBackend:
             await self._launch(record, template.slots)
         except BaseException as error:
             if record.process is None:
-                self._drop(record)
+                await self._drop(record)
             else:
                 _signal(record.process, signal.SIGKILL)  # `_watch` reports its end
             if isinstance(error, OSError):
@@ -180,7 +180,7 @@ class LocalProcessBackend:
         worker.message = f"{how}: {last_words}" if last_words else how
         worker.files.pid.unlink(missing_ok=True)
         if worker.stopping:
-            self._drop(worker)
+            await self._drop(worker)
         else:
             worker.ended_at = time.time()
             log.warning("a worker ended by itself", pool=str(worker.pool), worker=worker.name, how=worker.message)
@@ -212,11 +212,12 @@ class LocalProcessBackend:
         """Forget a worker that ended."""
         record = self._workers.get((pool, worker))
         if record is not None and record.ended_at is not None:
-            self._drop(record)
+            await self._drop(record)
 
-    def _drop(self, worker: _Worker) -> None:
+    async def _drop(self, worker: _Worker) -> None:
+        """Forget it, and remove its files in a thread: a tool may have left a hundred thousand of them."""
         self._workers.pop((worker.pool, worker.name), None)
-        shutil.rmtree(worker.files.folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, worker.files.folder, ignore_errors=True)
 
     async def close(self) -> None:
         """Stop all: SIGTERM, their grace (bounded by `shutdown_seconds`), the end of their pipe, SIGKILL."""

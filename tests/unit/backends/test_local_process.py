@@ -250,3 +250,19 @@ def test_a_log_is_bounded_while_it_is_written(tmp_path: Path) -> None:
         log.write(b"the end")
     assert files.log.stat().st_size < LOG_LIMIT_BYTES
     assert files.last_words().endswith("the end")
+
+
+async def test_the_files_of_a_worker_are_removed_while_the_loop_turns(tmp_path: Path) -> None:
+    turned = False
+
+    def turn() -> None:
+        nonlocal turned
+        turned = True
+
+    async with backend(tmp_path, DYING) as (workers, exits):
+        await workers.start(template(), "w1")
+        await exits.next()
+        asyncio.get_running_loop().call_soon(turn)
+        await workers.remove(POOL, "w1")
+        assert turned
+        assert not WorkerFiles.of(tmp_path, POOL, "w1").folder.exists()
