@@ -96,6 +96,7 @@ def operator(
         enable_local_process=enable_local_process,
         path_roots=roots,
         namespaces=tuple(dict.fromkeys(namespace or ())),
+        lease_seconds=settings.lease_seconds,
         log_level=settings.log_level,
     )
     connection = find_connection(kubeconfig, context)

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     )
     blob_dir: Path | None = Field(None, description="With store_url: keep blobs as files there, not as rows.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    lease_seconds: float = Field(
+        15.0, ge=1, le=300, description="How long a worker may be silent before its tasks are given to another."
+    )
     workers: int = Field(0, ge=0, le=256, description="Workers of a local scan; 0: one a processor.")
 
     @classmethod

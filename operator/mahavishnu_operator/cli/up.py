@@ -39,17 +39,23 @@ def up(
 
     settings = load_settings()
     configure_logging(level=settings.log_level)
-    asyncio.run(_serve(data or settings.data_dir, port, dispatch_port))
+    asyncio.run(_serve(data or settings.data_dir, port, dispatch_port, lease_seconds=settings.lease_seconds))
 
 
-async def _serve(data: Path, port: int, dispatch_port: int) -> None:
+async def _serve(data: Path, port: int, dispatch_port: int, *, lease_seconds: float) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
     from mahavishnu_operator.control.engine import EngineOptions
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    options = EngineOptions(data_dir=data, dispatch_port=dispatch_port, enable_local_process=True, path_roots=None)
+    options = EngineOptions(
+        data_dir=data,
+        dispatch_port=dispatch_port,
+        enable_local_process=True,
+        path_roots=None,
+        lease_seconds=lease_seconds,
+    )
     async with EmbeddedEngine(options, port=port) as engine:
         say(f"serving on {engine.url}; state in {data}")
         say(f"try: mahavishnu get wp --server {engine.url}")
