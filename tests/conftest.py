@@ -5,7 +5,12 @@ A time limit on one example fails when the machine is busy, which says nothing a
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.postgres.fixtures", "tests.chaos.evidence"]
+pytest_plugins = [
+    "tests.cluster.fixtures",
+    "tests.cluster.node.fixtures",
+    "tests.postgres.fixtures",
+    "tests.chaos.evidence",
+]
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

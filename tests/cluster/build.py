@@ -61,6 +61,14 @@ TOOLS: Mapping[str, Tool] = {
     "kube-controller-manager": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     "kube-scheduler": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     "kubectl": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+    "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+    "kube-proxy": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
+    "coredns": Tool("coredns", "github.com/coredns/coredns"),
+    "metrics-server": Tool("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
+    "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    "helm": Tool("helm", "helm.sh/helm/v3/cmd/helm"),
+    "kubeconform": Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "pause": Tool("pause", "mahavishnu.dev/tests/cluster/pause"),
     "kind": Tool("kind", "sigs.k8s.io/kind"),
 }
 

@@ -1,7 +1,8 @@
-"""A throw-away Kubernetes control plane on loopback: etcd, API server, controller-manager and scheduler, no node.
+"""A throw-away Kubernetes control plane on loopback: etcd, API server, controller-manager and scheduler.
 
 It is the real thing (admission, RBAC, validation rules, garbage collection, watches, optimistic locking), ready in
-seconds and without root, which is what integration tests need. Pods are accepted and stay Pending: no node runs them.
+seconds and without root, which is what integration tests need. Pods are accepted and stay Pending: no node runs them,
+unless one is put beside it (node/cluster.py).
 
 Chaos tests stop, kill and start the components by name, on the same data and ports. What must stay true:
 - each component and its ports belong to one ControlPlane: all its connections, also those to etcd, need certificates of
@@ -11,24 +12,22 @@ Chaos tests stop, kill and start the components by name, on the same data and po
 
 from __future__ import annotations
 
-import base64
 import functools
-import http.client
 import shutil
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .client import Cluster, write_kubeconfig
-from .components import CONTROLLERS, HOST, SERVICE_IP, Component, Layout, control_plane
-from .pki import Authority, KeyPair, write_signing_key
+from .client import Cluster
+from .components import CONTROLLERS, FRONT_PROXY, HOST, SERVICE_IP, Beside, Component, Layout, control_plane
+from .identities import Identities
 from .ports import PortReservation
+from .probing import probe
 from .process import READY_TIMEOUT, Program, ServerProcess
 
-SERVER_NAMES = ("localhost", HOST, SERVICE_IP, "kubernetes.default.svc")
-PROBE_TIMEOUT = 2.0
+SERVER_NAMES = ("localhost", HOST, "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 
 
 class ControlPlane:
@@ -38,7 +37,9 @@ class ControlPlane:
     data, while the logs and certificates stay in the folder.
     """
 
-    def __init__(self, folder: Path, *, binaries: Mapping[str, Path], fsync: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, binaries: Mapping[str, Path], fsync: bool = False, beside: Beside | None = None
+    ) -> None:
         """Prepare certificates, ports and command lines; start nothing.
 
         Args:
@@ -46,40 +47,41 @@ class ControlPlane:
             binaries: the paths that `build.ensure()` returns.
             fsync: whether etcd waits for the disk. Without, it is faster and still keeps its data through `kill -9`
                 (the kernel has what it wrote); only a crash of the machine loses some.
+            beside: the addresses shared with a node, when one is put beside it.
 
         """
         if any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty: a control plane needs a folder of its own")
         self.folder = folder
         self._binaries = binaries
-        for name in ("pki", "logs", "data", "client"):
+        for name in ("logs", "data", "client"):
             (folder / name).mkdir()
         self._reservation = PortReservation(5)
         etcd, etcd_peer, api_server, controller_manager, scheduler = self._reservation.ports
-        self.server = f"https://{HOST}:{api_server}"
-        pki = folder / "pki"
-        self._authority = Authority(pki)
-        admin = self._authority.issue("admin", common_name="admin", organizations=("system:masters",))
-        self.kubeconfig = self._kubeconfig("admin", admin)
-        self._tls = ssl.create_default_context(cafile=self._authority.pair.certificate)
-        self._tls.load_cert_chain(admin.certificate, admin.key)
+        self.server = f"https://{HOST if beside is None else beside.host}:{api_server}"
+        self.identities = Identities(folder, server=self.server)
+        self.kubeconfig = self.identities.admin_kubeconfig
+        self._tls = self.identities.admin_tls()
+        issue = self.identities.issue
+        own_names = (SERVICE_IP,) if beside is None else (beside.host, beside.service_ip)
         layout = Layout(
             etcd_data=folder / "data" / "etcd",
-            authority=self._authority.pair,
-            serving=self._authority.issue("serving", common_name="servers", hosts=SERVER_NAMES),
-            etcd_client=self._authority.issue("etcd-client", common_name="kube-apiserver-etcd-client"),
-            token_key=write_signing_key(pki / "service-accounts.key"),
-            kubeconfigs={
-                name: self._kubeconfig(name, self._authority.issue(name, common_name=f"system:{name}"))
-                for name in CONTROLLERS
-            },
+            authority=self.identities.authority,
+            serving=issue("serving", common_name="servers", hosts=(*SERVER_NAMES, *own_names)),
+            etcd_client=issue("etcd-client", common_name="kube-apiserver-etcd-client"),
+            kubelet_client=issue("kubelet-client", common_name=KUBELET_CLIENT),
+            front_proxy=issue("front-proxy", common_name=FRONT_PROXY),
+            token_key=self.identities.token_key(),
+            kubeconfigs={name: self.identities.kubeconfig(name, common_name=f"system:{name}") for name in CONTROLLERS},
             etcd_port=etcd,
             etcd_peer_port=etcd_peer,
             api_server_port=api_server,
             controller_manager_port=controller_manager,
             scheduler_port=scheduler,
             fsync=fsync,
+            beside=beside,
         )
+        self.kubelet_client = layout.kubelet_client
         self._processes = {component.name: self._process(component) for component in control_plane(layout)}
 
     @functools.cached_property
@@ -142,36 +144,6 @@ class ControlPlane:
 
     def _process(self, component: Component) -> ServerProcess:
         command = (str(self._binaries[component.name]), *component.flags)
-        check_ready = functools.partial(_probe, self._tls, component)
+        check_ready = functools.partial(probe, component, tls=self._tls)
         log = self.folder / "logs" / f"{component.name}.log"
         return ServerProcess(Program(component.name, command, check_ready), log)
-
-    def _kubeconfig(self, name: str, user: KeyPair) -> Path:
-        return write_kubeconfig(
-            self.folder / f"{name}.kubeconfig",
-            connection={
-                "server": self.server,
-                "certificate-authority-data": _base64(self._authority.pair.certificate),
-            },
-            user={"client-certificate-data": _base64(user.certificate), "client-key-data": _base64(user.key)},
-        )
-
-
-def _probe(tls: ssl.SSLContext, component: Component) -> str | None:
-    """None when the component says that it is ready, else what it said."""
-    connection = http.client.HTTPSConnection(HOST, component.port, timeout=PROBE_TIMEOUT, context=tls)
-    try:
-        connection.request("GET", component.ready_path)
-        response = connection.getresponse()
-        body = response.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"GET {component.ready_path} on port {component.port}: {error}"
-    finally:
-        connection.close()
-    if response.status == http.HTTPStatus.OK and component.ready_text in body:
-        return None
-    return f"GET {component.ready_path} on port {component.port}: {response.status} {body}"
-
-
-def _base64(file: Path) -> str:
-    return base64.b64encode(file.read_bytes()).decode()

@@ -1,0 +1,100 @@
+"""A whole cluster with one real node: a control plane on this machine and a node in namespaces beside it.
+
+Ready in about ten seconds; several may run at once (see network.py). Pods reach the machine at `network.host_ip`, and
+this machine's processes reach Pods and Services by their addresses, so an operator under test may run in a Pod or here.
+Names of Services are known to Pods alone. NetworkPolicies are accepted and not enforced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.cluster.build import CONTROL_PLANE
+from tests.cluster.client import Cluster
+from tests.cluster.components import Beside
+from tests.cluster.controlplane import ControlPlane
+
+from .addons import NAMESPACE, addon_objects
+from .node import BINARIES, Node
+
+NODE_CLUSTER = (*CONTROL_PLANE, *BINARIES)
+
+
+class NodeCluster:
+    """A control plane and a node; a context manager like ControlPlane."""
+
+    def __init__(self, folder: Path, *, binaries: Mapping[str, Path], pause_image: Path) -> None:
+        """Prepare; `folder` is an existing empty one, `binaries` those of NODE_CLUSTER. Raises ClusterError.
+
+        `pause_image` is an archive with the image PAUSE_IMAGE, which holds every Pod's namespaces.
+        """
+        if any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty: a cluster needs a folder of its own")
+        self.folder = folder
+        self._binaries = binaries
+        self._pause_image = pause_image
+        for name in ("control-plane", "node"):
+            (folder / name).mkdir()
+        self.node = Node(folder / "node")
+        self.network = self.node.network
+        try:
+            self.plane = ControlPlane(
+                folder / "control-plane",
+                binaries=binaries,
+                beside=Beside(
+                    host=self.network.host_ip,
+                    pod_cidr=self.network.pod_cidr,
+                    service_cidr=self.network.service_cidr,
+                    service_ip=self.network.api_service_ip,
+                ),
+            )
+        except BaseException:
+            self.node.close()
+            raise
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster as its administrator sees it."""
+        return self.plane.cluster
+
+    def start(self) -> None:
+        """Start everything and wait until Pods run and find each other by name. Raises ClusterError, KubectlError."""
+        self.plane.start()
+        # The namespaces of the system are made by a controller, a moment after the API server is ready.
+        self.cluster.kubectl("wait", "--for=create", f"namespace/{NAMESPACE}", "--timeout=60s")
+        authority = self.plane.identities.authority.certificate
+        objects = addon_objects(self.network, authority=authority)
+        self.cluster.kubectl(
+            "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
+        self.node.start(
+            self.plane.identities,
+            kubelet_client=self.plane.kubelet_client,
+            binaries=self._binaries,
+            tls=self.plane.identities.admin_tls(),
+        )
+        self.node.import_image(self._pause_image)
+        self.cluster.kubectl("wait", "--for=create", f"node/{self.node.name}", "--timeout=60s")
+        self.cluster.kubectl("wait", "--for=condition=Ready", f"node/{self.node.name}", "--timeout=60s")
+
+    def close(self) -> None:
+        """End everything; logs stay. May be called again."""
+        self.node.close()
+        self.plane.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Images for the tests, built without a registry from `images/*/Containerfile`."""

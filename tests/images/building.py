@@ -1,0 +1,201 @@
+"""Build the images that tests run in Pods, as archives that containerd and kind can load.
+
+Where no registry can be reached, a public base image is made from Debian's packages instead (`STAND_IN`); the
+Containerfiles are the same. A cold build takes minutes, therefore an archive is kept under a name made from all that
+decides its content: `${MAHAVISHNU_CACHE:-~/.cache/mahavishnu}/images/NAME-KEY.tar`. Of several builders one builds and
+the others wait. An image's reference carries the same key, so a Pod can never run an older build by mistake.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.build import cache_root, ensure
+
+from .buildah import Buildah, ImageError, say
+
+ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = (
+    "--variant=minbase",
+    "--include=python3,python3-venv,ca-certificates",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+)
+STAND_IN_SUITE = "trixie"
+# Since this, in seconds: every file of the wheel carries it, so that equal sources make an equal wheel.
+WHEEL_DATE = "1735689600"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One image: its Containerfile's folder under `images/`, the target there, and the locks it copies."""
+
+    folder: str
+    target: str
+    locks: tuple[str, ...]
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "worker": Recipe("worker", "worker", ("worker.lock", "scanners.lock")),
+    "worker-base": Recipe("worker", "worker-base", ("worker.lock", "scanners.lock")),
+    "operator": Recipe("operator", "operator", ("operator.lock",)),
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: the reference that a Pod names, and the docker-archive that holds it."""
+
+    reference: str
+    archive: Path
+
+
+def ensure_image(name: str, *, base: str | None = None) -> Image:
+    """The image of that name in RECIPES, built when the cache lacks it. Raises ImageError.
+
+    `base` is the reference of the image to build on; by default the stand-in made from Debian's packages.
+    """
+    recipe = RECIPES[name]
+    with tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
+        context = Path(folder)
+        _fill_context(context, recipe)
+        containerfile = ROOT / "images" / recipe.folder / "Containerfile"
+        key = digest(str(base or STAND_IN), recipe.target, _tree(context), containerfile.read_text())
+        image = _image(name, key)
+        with _Exclusive(_folder()):
+            if image.archive.exists():
+                return image
+            buildah = Buildah(_folder())
+            began = time.monotonic()
+            say(f"building {name} (minutes the first time)")
+            buildah.build(
+                context=context,
+                containerfile=containerfile,
+                target=recipe.target,
+                name=image.reference,
+                arguments={"BASE": base or _ensure_stand_in(buildah), "VERSION": _version(), "REVISION": key},
+            )
+            _export(buildah, image)
+            say(f"built {name} in {time.monotonic() - began:.1f} s")
+    return image
+
+
+def ensure_pause_image(reference: str) -> Image:
+    """The image whose one program holds a Pod's namespaces, named `reference`. Raises ImageError, BuildError."""
+    binary = ensure(["pause"])["pause"]
+    image = Image(reference, _folder() / f"pause-{binary.parents[1].name}.tar")
+    with _Exclusive(_folder()), tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
+        if image.archive.exists():
+            return image
+        context = Path(folder)
+        shutil.copy2(binary, context / "pause")
+        containerfile = context / "Containerfile"
+        containerfile.write_text('FROM scratch AS pause\nCOPY pause /pause\nUSER 65532:65532\nENTRYPOINT ["/pause"]\n')
+        buildah = Buildah(_folder())
+        buildah.build(context=context, containerfile=containerfile, target="pause", name=reference, arguments={})
+        _export(buildah, image)
+    return image
+
+
+def digest(*parts: str) -> str:
+    """A short name for everything in `parts`, in their order."""
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(f"{len(part)}:".encode() + part.encode())
+    return made.hexdigest()[:16]
+
+
+def _ensure_stand_in(buildah: Buildah) -> str:
+    """The reference of the base image made from Debian's packages."""
+    name = f"localhost/python-stand-in:{digest(STAND_IN_SUITE, *STAND_IN)}"
+    if buildah.has(name):
+        return name
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise ImageError("the base image is made with mmdebstrap, which is not installed: apt-get install mmdebstrap")
+    say(f"making the base image of Debian {STAND_IN_SUITE} packages")
+    with tempfile.TemporaryDirectory(prefix="mahavishnu-base-") as folder:
+        archive = Path(folder) / "base.tar"
+        made = subprocess.run(
+            [program, *STAND_IN, STAND_IN_SUITE, str(archive)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise ImageError(f"mmdebstrap failed:\n{made.stderr[-4000:].strip()}")
+        container = buildah.run("from", "scratch").strip()
+        buildah.run("add", container, str(archive), "/")
+        buildah.run("commit", "--quiet", "--rm", container, name)
+    return name
+
+
+def _fill_context(context: Path, recipe: Recipe) -> None:
+    (context / "requirements").mkdir()
+    for lock in recipe.locks:
+        shutil.copy2(ROOT / "requirements" / lock, context / "requirements")
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(context / "wheel")],
+        cwd=ROOT,
+        env={**os.environ, "SOURCE_DATE_EPOCH": WHEEL_DATE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode != 0:
+        raise ImageError(f"the wheel cannot be built:\n{built.stderr[-4000:].strip()}")
+
+
+def _tree(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "\n".join(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
+
+
+def _version() -> str:
+    text = (ROOT / "operator" / "mahavishnu_operator" / "__init__.py").read_text()
+    match = re.search(r'__version__ = "([^"]+)"', text)
+    if match is None:
+        raise ImageError("operator/mahavishnu_operator/__init__.py holds no __version__")
+    return match[1]
+
+
+def _image(name: str, key: str) -> Image:
+    return Image(f"localhost/mahavishnu-{name}:{key}", _folder() / f"{name}-{key}.tar")
+
+
+def _export(buildah: Buildah, image: Image) -> None:
+    unfinished = image.archive.with_suffix(".unfinished")
+    buildah.export(image.reference, unfinished)
+    unfinished.replace(image.archive)
+
+
+def _folder() -> Path:
+    folder = cache_root() / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class _Exclusive:
+    """Holds the lock of a folder of images; the kernel lets go of it when the holder dies, however it dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "lock").open("a")
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
