@@ -154,8 +154,8 @@ def _of_result(
     if row.state == "succeeded":
         if attempts and attempts[-1].failure is not None:
             yield f"{task.name} succeeded by an attempt that ended as {attempts[-1].failure}"
-        if row.result.stdout.strip() not in executions.ended.get(task.name, ()):
-            yield f"the result of {task.name} is of no execution that ended: {row.result.stdout!r}"
+        if row.result.stdout.rpartition("\n")[0].rpartition("\n")[2] not in executions.ended.get(task.name, ()):
+            yield f"the result of {task.name} is of no execution that ended: {row.result.stdout[-80:]!r}"
     elif row.state == "failed":
         if task.charged < max_attempts and task.lost < MAX_LOST:
             yield f"{task.name} failed after {task.charged} charged and {task.lost} lost attempts: {row.result.message}"

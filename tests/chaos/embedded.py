@@ -32,8 +32,8 @@ from .witness import PATIENCE_SECONDS, Witness
 MAHAVISHNU = str(Path(sys.executable).with_name("mahavishnu"))
 LEASE_SECONDS = 2.0
 WORKERS = 3
-NAME = "chaos"
-JOB = f"/apis/mahavishnu.dev/v1alpha1/namespaces/default/scanjobs/{NAME}"
+JOB_NAME = "chaos"
+JOB = f"/apis/mahavishnu.dev/v1alpha1/namespaces/default/scanjobs/{JOB_NAME}"
 
 PROCESS_FAULTS = (
     Fault("kill server", 3),
@@ -51,10 +51,10 @@ DISK_FAULTS = (Fault("disk full", 6, (0.3, 2.0)),)
 
 def manifests(witness: Witness, plan: Sequence[str], *, seconds: float) -> list[dict[str, Any]]:
     """A pool of local workers, and a job whose tasks tell the witness that they ran."""
-    kind = {"apiVersion": "mahavishnu.dev/v1alpha1", "metadata": {"name": NAME, "namespace": "default"}}
+    kind = {"apiVersion": "mahavishnu.dev/v1alpha1", "metadata": {"name": JOB_NAME, "namespace": "default"}}
     pool = {"backend": "local-process", "replicas": WORKERS, "maxWorkers": WORKERS, "allowedCommands": ["any"]}
     tasks = [{"id": name, "command": witness.command(name, seconds=seconds)} for name in plan]
-    job = {"poolRef": {"name": NAME}, "tasks": tasks, "maxAttempts": MAX_ATTEMPTS, "timeoutSeconds": 86400}
+    job = {"poolRef": {"name": JOB_NAME}, "tasks": tasks, "maxAttempts": MAX_ATTEMPTS, "timeoutSeconds": 86400}
     return [kind | {"kind": "WorkerPool", "spec": pool}, kind | {"kind": "ScanJob", "spec": job}]
 
 

@@ -42,6 +42,7 @@ class FaultyNetwork:
         self._thread = threading.Thread(target=self._run, name="faulty-network", daemon=True)
         self._started: threading.Event = threading.Event()
         self.port = 0
+        self.swallowed = b""  # what was sent into half-open connections
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -146,6 +147,7 @@ class FaultyNetwork:
             if self._slow:
                 await asyncio.sleep(random.uniform(0, SLOW_SECONDS))
             if way.frozen:
+                self.swallowed += data
                 continue
             if answers and self._losing:
                 self._losing -= 1

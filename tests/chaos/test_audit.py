@@ -22,8 +22,8 @@ RIGHT = Books(
         AttemptRow("t1", 1, True, None),
     ],
     results=[
-        ResultRow("t0", 2, "succeeded", TaskResult("j/t0", 2, "succeeded", stdout="b\n")),
-        ResultRow("t1", 1, "succeeded", TaskResult("j/t1", 1, "succeeded", stdout="c\n")),
+        ResultRow("t0", 2, "succeeded", TaskResult("j/t0", 2, "succeeded", stdout="..\nb\n")),
+        ResultRow("t1", 1, "succeeded", TaskResult("j/t1", 1, "succeeded", stdout="..\nc\n")),
     ],
 )
 RAN = Executions(

@@ -18,12 +18,16 @@ MAX_ATTEMPTS = 10
 
 
 class Site(System, Protocol):
-    """A system that can be brought to its end and looked into. `servers`: its processes that stay for other tests."""
+    """A system that can be brought to its end and looked into."""
 
     name: str
     plan: Sequence[str]
     restarts: int
-    servers: Collection[int]
+
+    @property
+    def servers(self) -> Collection[int]:
+        """Pids of its processes that stay for other tests."""
+        ...
 
     def calm(self) -> None:
         """Let all faults be over, and be healthy."""

@@ -1,7 +1,8 @@
 """What really ran, told by the tasks themselves: each execution says in one file that it began and that it ended.
 
-The file is outside of everything that is struck. Lines are appended by single writes, so that nothing that happens to
-one execution can damage the word of another.
+Each also writes a file into its workspace and some output, so that a full disk meets it there too. The witness's file
+is outside of everything that is struck; lines are appended by single writes, so that nothing that happens to one
+execution can damage the word of another.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import os, sys, time
 file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 run = os.urandom(8).hex()
 os.write(file, f"began {sys.argv[2]} {run}\\n".encode())
+with open("work", "wb") as work:
+    work.write(bytes(65536))
+print("." * 4000, flush=True)
 time.sleep(float(sys.argv[3]))
 os.write(file, f"ended {sys.argv[2]} {run}\\n".encode())
 print(run)

@@ -64,6 +64,11 @@ class Bench:
         server = await self._parts.enter_async_context(DispatchServer(self.dispatch, port=self._port))
         self._port = server.port
 
+    @property
+    def port(self) -> int:
+        """Where agents reach it."""
+        return self._port
+
     async def stop(self) -> None:
         await self._parts.aclose()
         self._parts = AsyncExitStack()
