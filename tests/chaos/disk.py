@@ -1,8 +1,8 @@
 """A disk of a few megabytes that can be filled to its last byte.
 
-As root with the right to mount: a tmpfs. Elsewhere: a limit on the size of the files that a process may write
-(RLIMIT_FSIZE), which refuses writes in the same place of the code, with EFBIG instead of ENOSPC. Which of the two
-it was is in the evidence.
+As root with the right to mount: a tmpfs, for the store, the workspaces and the logs. Elsewhere: a limit on the size of
+the files that the server may write (RLIMIT_FSIZE), which refuses writes of the store in the same place of the code,
+with EFBIG instead of ENOSPC, and leaves the workspaces alone. Which of the two it was is in the evidence.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,10 +20,10 @@ _MNT_DETACH = 2
 
 
 class SmallDisk:
-    """A folder on a disk of its own. `processes`: who is limited where nothing can be mounted."""
+    """A folder on a disk of its own. `limited`: who is limited where nothing can be mounted."""
 
-    def __init__(self, folder: Path, *, mounted: bool, processes: Callable[[], Sequence[psutil.Process]]) -> None:
-        self.folder, self.mounted, self._processes = folder, mounted, processes
+    def __init__(self, folder: Path, *, mounted: bool, limited: Callable[[], psutil.Process]) -> None:
+        self.folder, self.mounted, self._limited = folder, mounted, limited
         self._ballast = folder / "ballast"
 
     @property
@@ -34,9 +34,7 @@ class SmallDisk:
     def fill(self) -> None:
         """Leave no room for another byte."""
         if not self.mounted:
-            for process in self._processes():
-                with suppress(psutil.NoSuchProcess):
-                    process.rlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            self._limit(lambda hard: 0)
             return
         with self._ballast.open("ab", buffering=0) as file, suppress(OSError):
             while True:
@@ -47,22 +45,24 @@ class SmallDisk:
         if self.mounted:
             self._ballast.unlink(missing_ok=True)
             return
-        for process in self._processes():
-            with suppress(psutil.NoSuchProcess):
-                process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self._limit(lambda hard: hard)
+
+    def _limit(self, choose: Callable[[int], int]) -> None:
+        with suppress(psutil.NoSuchProcess):
+            process = self._limited()
+            _, hard = process.rlimit(resource.RLIMIT_FSIZE)
+            process.rlimit(resource.RLIMIT_FSIZE, (choose(hard), hard))
 
 
 @contextmanager
-def small_disk(
-    folder: Path, *, megabytes: int, processes: Callable[[], Sequence[psutil.Process]]
-) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, *, megabytes: int, limited: Callable[[], psutil.Process]) -> Iterator[SmallDisk]:
     """A folder that is a small disk while the block lasts."""
     folder.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
     options = f"size={megabytes}m,mode=700".encode()
     mounted = os.geteuid() == 0 and libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, options) == 0
     try:
-        yield SmallDisk(folder, mounted=mounted, processes=processes)
+        yield SmallDisk(folder, mounted=mounted, limited=limited)
     finally:
         if mounted and libc.umount2(os.fsencode(folder), _MNT_DETACH) != 0:
             raise OSError(ctypes.get_errno(), f"{folder} could not be unmounted")

@@ -46,7 +46,13 @@ PROCESS_FAULTS = (
     Fault("stop tool", 3, (0.2, 1.5)),
 )
 CLOCK_FAULTS = (Fault("step clock", 4),)
-DISK_FAULTS = (Fault("disk full", 6, (0.3, 2.0)),)
+DISK_FAULTS = (
+    Fault("disk full", 20, (0.3, 3.0)),
+    Fault("kill server", 2),
+    Fault("kill agent", 2),
+    Fault("kill runner", 2),
+    Fault("stop agent", 1, (0.5, LEASE_SECONDS + 1.0)),
+)
 
 
 def manifests(witness: Witness, plan: Sequence[str], *, seconds: float) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from .disk import small_disk
-from .embedded import DISK_FAULTS, PROCESS_FAULTS, Embedded
-from .processes import AGENT, RUNNER, Family, find
+from .embedded import DISK_FAULTS, Embedded
+from .processes import Family
 from .reading import sqlite_query
 from .weather import weather
 from .witness import Witness
@@ -32,15 +32,14 @@ def storm(folder: Path, request: pytest.FixtureRequest, *, seed: int, count: int
 def storm_on_a_full_disk(folder: Path, request: pytest.FixtureRequest, *, seed: int, count: int, tasks: int) -> None:
     witness = Witness(folder / "witness")
 
-    def limited() -> list[psutil.Process]:
-        pid = site.server.pid
-        return [psutil.Process(pid), *find([pid], AGENT), *find([pid], RUNNER)]
+    def server() -> psutil.Process:
+        return psutil.Process(site.server.pid)
 
-    with small_disk(folder / "disk", megabytes=DISK_MEGABYTES, processes=limited) as disk, Family() as family:
+    with small_disk(folder / "disk", megabytes=DISK_MEGABYTES, limited=server) as disk, Family() as family:
         data = disk.folder / "data"
         query = sqlite_query(data / "engine.db")
         with Embedded(folder, witness, tasks=tasks, seconds=TASK_SECONDS, query=query, data=data) as site:
-            site.disk, site.faults, site.name = disk, DISK_FAULTS + PROCESS_FAULTS, f"embedded-{disk.how}"
+            site.disk, site.faults, site.name = disk, DISK_FAULTS, f"embedded-{disk.how}"
             weather(site, family, witness, request, seed=seed, count=count)
 
 
