@@ -79,7 +79,7 @@ class ScanTask(Struct, frozen=True, tag="scan", tag_field="kind"):
     root: str
     files_sha256: str
     file_count: int
-    output_limit_bytes: int = 256 * 1024 * 1024
+    output_limit_bytes: int = 128 * 1024 * 1024
     memory_limit_bytes: int = 0
 
 

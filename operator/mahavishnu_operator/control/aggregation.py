@@ -20,6 +20,7 @@ from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.scan.bounding import MAX_FINDINGS, bound_reports
 from mahavishnu_operator.scan.model import Plan, ToolReport, decode_plan
 from mahavishnu_operator.scan.report import merge_reports
 from mahavishnu_operator.store.protocol import BlobDamaged, Store
@@ -122,12 +123,17 @@ class Aggregator:
         return StoredReport(sarif, merge_reports(await self._reports(uid)), plan)
 
     async def _reports(self, uid: str) -> list[ToolReport]:
-        said = [
-            (task, result, await self._payload(result))
-            for task, result in await self._dispatch.results(uid)
-            if task != PLAN_TASK
-        ]
-        return await asyncio.to_thread(lambda: [tool_report(*each) for each in said])
+        """What each task said; of a flood the worst, read one by one so that no more than that is ever held."""
+        held: list[ToolReport] = []
+        fresh = 0
+        for task, result in await self._dispatch.results(uid):
+            if task == PLAN_TASK:
+                continue
+            held.append(await asyncio.to_thread(tool_report, task, result, await self._payload(result)))
+            fresh += len(held[-1].findings)
+            if fresh > MAX_FINDINGS:
+                held, fresh = await asyncio.to_thread(bound_reports, held), 0
+        return held
 
     async def _payload(self, result: TaskResult) -> bytes | None:
         if result.payload:

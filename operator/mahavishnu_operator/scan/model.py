@@ -9,7 +9,7 @@ Three answers are kept apart on purpose: a clean tool (outcome ok, no findings),
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import msgspec
@@ -58,6 +58,7 @@ class ToolReport:
     message: str = ""  # for every outcome but ok: what happened, in words
     exit_code: int | None = None
     seconds: float = 0.0
+    left_out: dict[str, int] = field(default_factory=dict)  # findings that are only counted, by level (bounding.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Plan:
 
 def encode(value: ToolReport | Plan) -> str:
     """JSON text in ASCII."""
-    return json.dumps(asdict(value), ensure_ascii=True, separators=(",", ":"))
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=True, separators=(",", ":"))
 
 
 def decode_tool_report(text: str | bytes) -> ToolReport:

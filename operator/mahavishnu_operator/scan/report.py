@@ -17,8 +17,9 @@ from typing import Any
 from mahavishnu_operator.api.reasons import Level, Verdict
 from mahavishnu_operator.support.text import printable
 
+from .bounding import add, bound_reports
 from .fingerprints import position
-from .model import Finding, Outcome, ToolReport
+from .model import Outcome, ToolReport
 
 _WORST_LAST: tuple[Outcome, ...] = ("ok", "cancelled", "timed-out", "crashed", "not-installed")
 MAX_MESSAGES = 5
@@ -77,7 +78,7 @@ def merge_reports(reports: Iterable[ToolReport], *, tools: Sequence[str] = ()) -
     grouped: dict[str, list[ToolReport]] = {tool: [] for tool in tools}
     for report in reports:
         grouped.setdefault(report.tool, []).append(report)
-    return tuple(_merge(tool, grouped[tool]) for tool in sorted(grouped))
+    return tuple(_merge(tool, bound_reports(grouped[tool])) for tool in sorted(grouped))
 
 
 def _merge(tool: str, parts: Sequence[ToolReport]) -> ToolReport:
@@ -99,6 +100,7 @@ def _merge(tool: str, parts: Sequence[ToolReport]) -> ToolReport:
         message=_merge_messages(failed, len(parts)),
         exit_code=worst.exit_code if failed else max(part.exit_code or 0 for part in parts),
         seconds=sum(part.seconds for part in parts),
+        left_out=add(*(part.left_out for part in parts)),
     )
 
 
@@ -119,17 +121,19 @@ def no_answer(tool: str, *, outcome: Outcome, files: int, message: str) -> ToolR
 def summarize(merged: Sequence[ToolReport], *, files: int | None = None, cached: int = 0) -> Summary:
     """Counts of merged reports. `files` listed by the plan; without it, the most that one tool had."""
     levels = Counter(finding.level for report in merged for finding in report.findings)
+    for report in merged:
+        levels.update({Level(level): count for level, count in report.left_out.items()})
     always = (Level.NOTE, Level.WARNING, Level.ERROR)
     return Summary(
         total=levels.total(),
         by_level={level.value: levels[level] for level in Level if levels[level] or level in always},
-        by_tool={report.tool: len(report.findings) for report in merged},
+        by_tool={report.tool: count_findings(report) for report in merged},
         tools=tuple(
             ToolSummary(
                 tool=report.tool,
                 version=report.version,
                 outcome=report.outcome,
-                findings=len(report.findings),
+                findings=count_findings(report),
                 files=report.files,
                 unread=_unread_files(report),
                 seconds=round(report.seconds, 3),
@@ -141,6 +145,11 @@ def summarize(merged: Sequence[ToolReport], *, files: int | None = None, cached:
         unread=len({each.path for report in merged for each in report.unread}),
         cached=cached,
     )
+
+
+def count_findings(report: ToolReport) -> int:
+    """All it found, also those that are only counted."""
+    return len(report.findings) + sum(report.left_out.values())
 
 
 def _unread_files(report: ToolReport) -> int:
@@ -184,8 +193,3 @@ def compare(old: Iterable[str], new: Iterable[str]) -> tuple[frozenset[str], fro
     """
     before, after = frozenset(old), frozenset(new)
     return after - before, before - after
-
-
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By level, worst first, then by position."""
-    return sorted(findings, key=lambda finding: (-finding.level.rank, finding.tool, *position(finding)))

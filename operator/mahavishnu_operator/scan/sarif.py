@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 from mahavishnu_operator.api.reasons import Level
 
+from .bounding import worst_first
 from .fingerprints import SCHEME
 from .model import Finding, ToolReport, Unread
-from .report import merge_reports, worst_first
+from .report import count_findings, merge_reports
 from .tools.registry import TOOLS
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
@@ -111,6 +112,10 @@ def _invocation(report: ToolReport) -> Json:
     elif report.exit_code is not None:
         out["exitSignalNumber"] = -report.exit_code
     notifications = [_notification("unread-file", "warning", *_told(each)) for each in report.unread]
+    if report.left_out:
+        lost, total = sum(report.left_out.values()), count_findings(report)
+        words = f"{lost} of {total} results, of the least levels, are counted and not listed: they are too many"
+        notifications.insert(0, _notification("report-truncated", "warning", words))
     if report.outcome != "ok":
         words = report.message or f"{report.tool}: {report.outcome}"
         level = _NOTIFICATION_LEVELS.get(report.outcome, "error")

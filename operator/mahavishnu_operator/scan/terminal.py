@@ -20,8 +20,9 @@ from rich.text import Text
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.support.text import printable
 
+from .bounding import worst_first
 from .model import Finding, ToolReport, Unread
-from .report import Summary, ToolSummary, merge_reports, summarize, worst_first
+from .report import Summary, ToolSummary, merge_reports, summarize
 from .tools.registry import install_hint
 
 MAX_FINDINGS = 60
@@ -37,6 +38,11 @@ def print_report(reports: Iterable[ToolReport], *, seconds: float, stream: TextI
     summary = summarize(merged)
     console = make_console(stream)
     _print_findings(console, [finding for report in merged for finding in report.findings])
+    for report in merged:
+        if lost := sum(report.left_out.values()):
+            _line(
+                console, Text(f"and {_many(lost, 'more finding')} of {report.tool} that are only counted", style="dim")
+            )
     _print_unread(console, [(report.tool, each) for report in merged for each in report.unread])
     _print_tools(console, summary)
     _line(console, Text(headline(summary, seconds), style="bold"))

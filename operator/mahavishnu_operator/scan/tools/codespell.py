@@ -18,7 +18,7 @@ from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
 
 from .codespell_config import read_settings
-from .common import Names, SourceLines, as_arguments, crashed, ok
+from .common import Counted, Names, SourceLines, as_arguments, crashed, ok
 from .protocol import Cost, ToolOutput
 from .records import Records
 
@@ -68,16 +68,17 @@ class Codespell:
             why = "its configuration here asks it to change files, which a scan does not do" if settings.writes else ""
             return crashed(self.name, version, output, files=files, why=why)
         names, lines = Names(files, root), SourceLines(files, root)
-        found = list(_findings(Records(output.stdout, files), names))
-        if (output.exit_code == FINDINGS) != bool(found):
-            why = f"printed {len(found)} findings that could be understood"
-            return crashed(self.name, version, output, files=files, why=why)
-        findings = [each for each in found if not settings.leaves_out(each.path)]
+        found = Counted(_findings(Records(output.stdout, files), names))
         unread = [
             *_unopened(Records(output.stderr, files), names),
             *(Unread(path, "no such file when the tool had run") for path in files if not _exists(root, path)),
         ]
-        return ok(self.name, version, output, findings=findings, unread=unread, files=files, lines=lines)
+        findings = (each for each in found if not settings.leaves_out(each.path))
+        report = ok(self.name, version, output, findings=findings, unread=unread, files=files, lines=lines)
+        if (output.exit_code == FINDINGS) != bool(found.count):
+            why = f"printed {found.count} findings that could be understood"
+            return crashed(self.name, version, output, files=files, why=why)
+        return report
 
 
 def _findings(output: Records, names: Names) -> Iterator[Finding]:

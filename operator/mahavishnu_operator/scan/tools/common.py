@@ -11,9 +11,10 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mahavishnu_operator.scan.bounding import keep_worst
 from mahavishnu_operator.scan.fingerprints import with_fingerprints
 from mahavishnu_operator.scan.model import Finding, ToolReport, Unread
 
@@ -110,6 +111,19 @@ def not_utf8(files: Iterable[str], *, tool: str) -> tuple[Unread, ...]:
     return tuple(Unread(path, why) for path in files if not is_utf8(path))
 
 
+class Counted:
+    """Findings as they are read, and how many there were: a flood is never all in memory."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self._findings = findings
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Finding]:
+        for finding in self._findings:
+            self.count += 1
+            yield finding
+
+
 def ok(
     tool: str,
     version: str,
@@ -121,15 +135,17 @@ def ok(
     lines: SourceLines,
 ) -> ToolReport:
     """The report of a tool that looked."""
+    kept, left_out = keep_worst(findings)
     return ToolReport(
         tool=tool,
         version=version,
         outcome="ok",
-        findings=with_fingerprints(findings, lines.text),
+        findings=with_fingerprints(kept, lines.text),
         unread=tuple(sorted(set(unread), key=lambda each: (os.fsencode(each.path), each.reason))),
         files=len(files),
         exit_code=output.exit_code,
         seconds=output.seconds,
+        left_out=left_out,
     )
 
 
