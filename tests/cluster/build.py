@@ -6,8 +6,8 @@ one of them, so the tests can always have a real control plane.
 
 A cold build takes minutes and tests are started all the time, therefore:
 - binaries are kept in `${MAHAVISHNU_CACHE:-~/.cache/mahavishnu}/cluster/KEY/bin`, where KEY is made from all that
-  decides their content (go.mod, go.sum, compiler, platform, flags): a changed input is another folder, never a stale
-  binary; one folder per Go module, so that a new kind does not rebuild Kubernetes;
+  decides their content (go.mod, go.sum, sources of our own, compiler, platform, flags): a changed input is another
+  folder, never a stale binary; one folder per Go module, so that a new kind does not rebuild Kubernetes;
 - a binary appears under its final name complete or not at all, and of several builders one builds and the others wait.
 
 As a program (`python -m tests.cluster.build [NAME...]`) it builds and prints where things are. Standard library only:
@@ -63,7 +63,7 @@ TOOLS: Mapping[str, Tool] = {
     "kubectl": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     "kube-proxy": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
-    "coredns": Tool("coredns", "github.com/coredns/coredns"),
+    "coredns": Tool("coredns", "mahavishnu.dev/tests/cluster/coredns"),
     "metrics-server": Tool("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "helm": Tool("helm", "helm.sh/helm/v3/cmd/helm"),
@@ -88,10 +88,12 @@ def linker_flags(go_mod: str) -> str:
     return flags
 
 
-def cache_key(*, module: str, go_mod: str, go_sum: str, go: str, flags: Iterable[str]) -> str:
+def cache_key(
+    *, module: str, go_mod: str, go_sum: str, go: str, flags: Iterable[str], sources: Iterable[str] = ()
+) -> str:
     """The cache folder's name: the module's name and a digest of everything that decides the binaries' content."""
     digest = hashlib.sha256()
-    for part in (go_mod, go_sum, go, *flags):
+    for part in (go_mod, go_sum, go, *flags, *sources):
         digest.update(f"{len(part)}:".encode() + part.encode())
     return f"{module}-{digest.hexdigest()[:16]}"
 
@@ -137,7 +139,8 @@ def _ensure_module(module: str, names: list[str]) -> dict[str, Path]:
     go, environment = go_environment(source)
     go_mod, go_sum = (source / "go.mod").read_text(), (source / "go.sum").read_text()
     flags = (*FLAGS, "-ldflags", linker_flags(go_mod))
-    key = cache_key(module=module, go_mod=go_mod, go_sum=go_sum, go=environment, flags=flags)
+    sources = [path.read_text() for path in sorted(source.glob("*.go"))]
+    key = cache_key(module=module, go_mod=go_mod, go_sum=go_sum, go=environment, flags=flags, sources=sources)
     folder = cache_root() / "cluster" / key
     binaries = folder / "bin"
     binaries.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,14 @@ def test_a_control_plane_refuses_a_folder_that_holds_something(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "changed",
-    [{"go_mod": "x"}, {"go_sum": "x"}, {"go": "go1.27 linux amd64"}, {"flags": ("-trimpath-s",)}, {"module": "etcd"}],
+    [
+        {"go_mod": "x"},
+        {"go_sum": "x"},
+        {"go": "go1.27 linux amd64"},
+        {"flags": ("-trimpath-s",)},
+        {"module": "etcd"},
+        {"sources": ("x",)},
+    ],
 )
 def test_every_input_of_the_build_changes_the_cache_key(changed: dict[str, Any]) -> None:
     inputs: dict[str, Any] = {

@@ -74,7 +74,9 @@ def ensure_image(name: str, *, base: str | None = None) -> Image:
         containerfile = ROOT / "images" / recipe.folder / "Containerfile"
         key = digest(str(base or STAND_IN), recipe.target, _tree(context), containerfile.read_text())
         image = _image(name, key)
-        with _Exclusive(_folder()):
+        if image.archive.exists():
+            return image
+        with _Exclusive(name):
             if image.archive.exists():
                 return image
             buildah = Buildah(_folder())
@@ -96,7 +98,9 @@ def ensure_pause_image(reference: str) -> Image:
     """The image whose one program holds a Pod's namespaces, named `reference`. Raises ImageError, BuildError."""
     binary = ensure(["pause"])["pause"]
     image = Image(reference, _folder() / f"pause-{binary.parents[1].name}.tar")
-    with _Exclusive(_folder()), tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
+    if image.archive.exists():
+        return image
+    with _Exclusive("pause"), tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
         if image.archive.exists():
             return image
         context = Path(folder)
@@ -120,8 +124,13 @@ def digest(*parts: str) -> str:
 def _ensure_stand_in(buildah: Buildah) -> str:
     """The reference of the base image made from Debian's packages."""
     name = f"localhost/python-stand-in:{digest(STAND_IN_SUITE, *STAND_IN)}"
-    if buildah.has(name):
-        return name
+    with _Exclusive("stand-in"):
+        if not buildah.has(name):
+            _make_stand_in(buildah, name)
+    return name
+
+
+def _make_stand_in(buildah: Buildah, name: str) -> None:
     program = shutil.which("mmdebstrap")
     if program is None:
         raise ImageError("the base image is made with mmdebstrap, which is not installed: apt-get install mmdebstrap")
@@ -140,7 +149,6 @@ def _ensure_stand_in(buildah: Buildah) -> str:
         container = buildah.run("from", "scratch").strip()
         buildah.run("add", container, str(archive), "/")
         buildah.run("commit", "--quiet", "--rm", container, name)
-    return name
 
 
 def _fill_context(context: Path, recipe: Recipe) -> None:
@@ -189,10 +197,10 @@ def _folder() -> Path:
 
 
 class _Exclusive:
-    """Holds the lock of a folder of images; the kernel lets go of it when the holder dies, however it dies."""
+    """Holds the lock of one image's name; the kernel lets go of it when the holder dies, however it dies."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / "lock").open("a")
+    def __init__(self, name: str) -> None:
+        self._file = (_folder() / f"{name}.lock").open("a")
 
     def __enter__(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_EX)

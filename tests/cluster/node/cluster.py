@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Self
 
 from tests.cluster.build import CONTROL_PLANE
-from tests.cluster.client import Cluster
+from tests.cluster.client import KUBECTL_TIMEOUT, Cluster
 from tests.cluster.components import Beside
 from tests.cluster.controlplane import ControlPlane
 
 from .addons import NAMESPACE, addon_objects
-from .node import BINARIES, Node
+from .node import BINARIES, READY_TIMEOUT, Node
 
 NODE_CLUSTER = (*CONTROL_PLANE, *BINARIES)
 
@@ -63,9 +63,9 @@ class NodeCluster:
 
     def start(self) -> None:
         """Start everything and wait until Pods run and find each other by name. Raises ClusterError, KubectlError."""
-        self.plane.start()
+        self.plane.start(timeout=READY_TIMEOUT)
         # The namespaces of the system are made by a controller, a moment after the API server is ready.
-        self.cluster.kubectl("wait", "--for=create", f"namespace/{NAMESPACE}", "--timeout=60s")
+        self._wait("--for=create", f"namespace/{NAMESPACE}")
         authority = self.plane.identities.authority.certificate
         objects = addon_objects(self.network, authority=authority)
         self.cluster.kubectl(
@@ -78,8 +78,12 @@ class NodeCluster:
             tls=self.plane.identities.admin_tls(),
         )
         self.node.import_image(self._pause_image)
-        self.cluster.kubectl("wait", "--for=create", f"node/{self.node.name}", "--timeout=60s")
-        self.cluster.kubectl("wait", "--for=condition=Ready", f"node/{self.node.name}", "--timeout=60s")
+        self._wait("--for=create", f"node/{self.node.name}")
+        self._wait("--for=condition=Ready", f"node/{self.node.name}")
+
+    def _wait(self, condition: str, name: str) -> None:
+        wait = ("wait", condition, name, f"--timeout={READY_TIMEOUT:g}s")
+        self.cluster.kubectl(*wait, timeout=READY_TIMEOUT + KUBECTL_TIMEOUT)
 
     def close(self) -> None:
         """End everything; logs stay. May be called again."""

@@ -30,6 +30,8 @@ from .node import missing_for_node
 FIXTURES = frozenset({"node_cluster", "built_node_cluster"})
 NOT_RUN = "not run on this machine:"
 LOAD_TIMEOUT = 600.0
+# The first test starts the cluster and imports images; a busy machine takes minutes for that.
+TEST_TIMEOUT = 900
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,6 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     missing = missing_here()
     for item in needing:
         item.add_marker(pytest.mark.cluster)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
         if config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group("node"))
         if missing is not None:

@@ -32,7 +32,8 @@ from .running import run
 
 BINARIES = ("kubelet", "kube-proxy", "coredns", "metrics-server")
 PROGRAMS = ("containerd", "ctr", "runc", "nft", "ip", "nsenter", "unshare", "setpriv", "mount")
-REMOVAL_TIMEOUT = 120.0
+READY_TIMEOUT = 300.0
+REMOVAL_TIMEOUT = 300.0
 IMAGES_NAMESPACE = "k8s.io"  # containerd's, where kubelet looks for images
 _LEFTOVERS = Path(__file__).with_name("leftovers.py")
 
@@ -75,7 +76,7 @@ class Node:
     def start(
         self, identities: Identities, *, kubelet_client: KeyPair, binaries: Mapping[str, Path], tls: ssl.SSLContext
     ) -> None:
-        """Start its programs, each ready before the next; the API server must be ready. Raises ClusterError."""
+        """Start its programs and wait until they are ready; the API server must be. Raises ClusterError."""
         layout = NodeLayout(
             name=self.name,
             folder=self.folder,
@@ -91,13 +92,12 @@ class Node:
         self._processes["containerd"] = self._containerd(layout)
         for component in node_programs(layout):
             self._processes[component.name] = self._component(component, binaries[component.name], tls)
-        for process in self._processes.values():
-            process.start()
-            if process.program.name != "containerd":
-                continue
-            process.wait_ready()
-        for process in self._processes.values():
-            process.wait_ready()
+        self._processes["containerd"].start()
+        self._processes["containerd"].wait_ready(READY_TIMEOUT)
+        for name in BINARIES:
+            self._processes[name].start()
+        for name in BINARIES:
+            self._processes[name].wait_ready(READY_TIMEOUT)
 
     def process(self, name: str) -> ServerProcess:
         """One of its programs. Raises KeyError for an unknown name."""
