@@ -50,11 +50,13 @@ class OperatorProcess:
         root: Path | None,
         namespaces: Sequence[str] = (),
         more: Sequence[str] = (),
+        worker_image: str = "",
     ) -> None:
-        """`root`: what jobs may read; None: local workers are switched off. `more`: further arguments."""
+        """`root`: what jobs may read; None: no local workers. `worker_image`: of Pods. `more`: further arguments."""
         self._reservation = PortReservation(2)
         dispatch, probe = self._reservation.ports
         self.url = f"http://127.0.0.1:{probe}"
+        self.dispatcher = f"http://127.0.0.1:{dispatch}"
         command = [str(Path(sys.executable).with_name("mahavishnu")), "operator"]
         command += ["--kubeconfig", str(account.kubeconfig), "--data", str(folder / "data")]
         command += ["--dispatch-port", str(dispatch), "--probe-port", str(probe)]
@@ -62,6 +64,8 @@ class OperatorProcess:
         if root is not None:
             command += ["--enable-local-process", "--path-root", str(root)]
         command += more
+        if worker_image:
+            command += ["--worker-image", worker_image, "--dispatcher-url", self.dispatcher]
         program = Program("mahavishnu operator", tuple(command), self._not_ready)
         self.process = ServerProcess(program, folder / "operator.log")
 

@@ -20,12 +20,12 @@ from typing import Any
 from . import reasons
 from .generated import main
 from .implemented import NOT_YET, Asks
-from .reasons import API_VERSION, ConditionType, EventReason, FailureClass, JobPhase, Reason, Verdict
+from .reasons import API_VERSION, ConditionType, EventReason, FailureClass, JobPhase, Label, Reason, Verdict
 from .rules import RULES
 from .schema import MODELS, kind_schema
 
 _HEADER = "<!-- Generated from the models (make crds): do not edit. -->\n"
-_PAGES = (ConditionType, Reason, JobPhase, Verdict, FailureClass, EventReason)
+_PAGES = (ConditionType, Reason, JobPhase, Verdict, FailureClass, EventReason, Label)
 _BOUNDS = (("minimum", "maximum", ""), ("minLength", "maxLength", " characters"), ("minItems", "maxItems", " items"))
 
 

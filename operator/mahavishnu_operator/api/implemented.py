@@ -38,6 +38,15 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
         "allowedNamespaces",
         "localProcess.memoryLimitMiB",
         "localProcess.outputLimitBytes",
+        "kubernetes.image",
+        "kubernetes.resources",
+        "kubernetes.nodeSelector",
+        "kubernetes.tolerations",
+        "kubernetes.affinity",
+        "kubernetes.priorityClassName",
+        "kubernetes.imagePullSecrets",
+        "kubernetes.runtimeClassName",
+        "kubernetes.networkPolicy",
         "memory.knownGoodSeconds",  # without effect while memory.enabled is false, which alone is accepted
         "suspend",
     ),
@@ -71,13 +80,14 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
 # Paths under spec -> which values ask for what is not done yet.
 NOT_YET: Mapping[str, Mapping[str, Asks]] = {
     "WorkerPool": {
-        "backend": _other_than("local-process"),
+        "backend": _other_than("local-process", "kubernetes"),
         "workerType": _other_than("command"),
         "isolation": _other_than("Shared"),
         "autoscaling.mode": _other_than("Off", "HPA"),
         "recycle": _anything,
         "retireWorkers": _anything,
-        "kubernetes": _other_than(None),
+        "kubernetes.env": _anything,
+        "kubernetes.envFrom": _anything,
         "sessionBuddy": _other_than(None),
         "memory.enabled": _anything,
         "memory.readFrom": _anything,

@@ -70,6 +70,8 @@ class Reason(StrEnum):
     WORKERS_BUSY = "WorkersBusy"  # draining workers still run tasks
     CRASH_LOOP = "CrashLoop"  # workers die soon after they start; starts are backed off
     START_FAILED = "StartFailed"  # a worker could not be started at all
+    UNSCHEDULABLE = "Unschedulable"  # no node takes a worker's Pod; the message is the scheduler's
+    IMAGE_UNAVAILABLE = "ImageUnavailable"  # a worker's image cannot be pulled; the message is the kubelet's
     BACKEND_OK = "BackendOK"  # the backend answered the last call
     BACKEND_ERROR = "BackendError"  # the backend refused or did not answer
     SCALED_TO_ZERO = "ScaledToZero"  # no worker is wanted
@@ -150,6 +152,13 @@ GROUP = "mahavishnu.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-LABEL_POOL = f"{GROUP}/pool"
-LABEL_WORKER = f"{GROUP}/worker"
-LABEL_CREATED_BY = f"{GROUP}/created-by"
+
+class Label(StrEnum):
+    """Labels and annotations that we put on objects of the cluster."""
+
+    POOL = f"{GROUP}/pool"  # the WorkerPool of a worker's Pod; its workers' selector in status
+    BUSY = f"{GROUP}/busy"  # "true" while a worker's Pod has work: its PodDisruptionBudget selects it
+    REVISION = f"{GROUP}/revision"  # annotation: the digest of the pool's template that a Pod was made from
+    CREATED_BY = f"{GROUP}/created-by"  # who asked for an object through the gateway
+    COMPONENT = "app.kubernetes.io/component"  # worker, operator or gateway
+    MANAGED_BY = "app.kubernetes.io/managed-by"  # mahavishnu

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.support.errors import MahavishnuError
 
@@ -38,7 +39,8 @@ class ObservedWorker:
     phase: WorkerPhase
     revision: str = ""
     started_at: float = 0.0  # seconds since the Unix epoch
-    message: str = ""  # why it failed, in the backend's words
+    message: str = ""  # why it failed, or cannot start, in the backend's words
+    trouble: Reason | None = None  # of a starting worker that cannot start as things are
     ended_at: float | None = None  # of a failed worker, when that is known
 
 

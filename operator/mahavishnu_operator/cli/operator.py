@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mahavishnu_operator.support.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 
 DISPATCH_PORT = 8681
 PROBE_PORT = 8682
@@ -57,6 +60,17 @@ def operator(
             help="With a database: keep blobs as files there.  [env: MAHAVISHNU_BLOB_DIR]",
         ),
     ] = None,
+    worker_image: Annotated[
+        str | None,
+        typer.Option("--worker-image", help="Let pools run workers as Pods of this image: the one of this version."),
+    ] = None,
+    dispatcher_url: Annotated[
+        str | None, typer.Option("--dispatcher-url", metavar="URL", help="Where those Pods reach the dispatcher.")
+    ] = None,
+    dispatcher_ca: Annotated[
+        Path | None,
+        typer.Option("--dispatcher-ca", metavar="FILE", help="Certificates that prove it to them, if it is at https."),
+    ] = None,
     dispatch_host: Annotated[str, typer.Option("--dispatch-host", help="Address that workers call.")] = "127.0.0.1",
     dispatch_port: Annotated[
         int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
@@ -94,6 +108,7 @@ def operator(
         dispatch_host=dispatch_host,
         dispatch_port=dispatch_port,
         enable_local_process=enable_local_process,
+        kubernetes=_kubernetes(worker_image, dispatcher_url, dispatcher_ca, log_level=settings.log_level),
         path_roots=roots,
         namespaces=tuple(dict.fromkeys(namespace or ())),
         lease_seconds=settings.lease_seconds,
@@ -101,6 +116,26 @@ def operator(
     )
     connection = find_connection(kubeconfig, context)
     asyncio.run(run_operator(OperatorOptions(engine, connection, probe_host=probe_host, probe_port=probe_port)))
+
+
+def _kubernetes(image: str | None, url: str | None, ca: Path | None, *, log_level: str) -> KubernetesSettings | None:
+    """What worker Pods are made of; None: the backend is off. InvalidInput: one option without the other."""
+    from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
+
+    if image is None and url is None and ca is None:
+        return None
+    if not image or not url:
+        raise InvalidInput(
+            "--worker-image and --dispatcher-url belong together",
+            hint="name the image that Pods run, and the address that they reach this operator's dispatcher at",
+        )
+    if re.fullmatch(r"https?://[^/\s]+/?", url) is None:
+        raise InvalidInput(f"--dispatcher-url {url!r} is no address", hint="as in http://NAME.NAMESPACE.svc:8681")
+    try:
+        pem = ca.read_text() if ca is not None else ""
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--dispatcher-ca {ca} cannot be read: {error}") from None
+    return KubernetesSettings(image=image, dispatcher_url=url.rstrip("/"), ca_pem=pem, log_level=log_level)
 
 
 def local_roots(folders: list[Path], *, enabled: bool) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ Backends start them; a person may too, to join a pool from elsewhere.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,11 @@ def worker(
     work_dir: Annotated[Path, typer.Option("--work-dir", help="Folder for scratch space.")] = Path("."),
     grace_seconds: Annotated[float, typer.Option("--grace", min=0, help="Seconds to finish in on SIGTERM.")] = 60.0,
     ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", help="Certificates that prove a dispatcher at https.")
+        Path | None,
+        typer.Option(
+            "--ca-file",
+            help="Certificates that prove a dispatcher at https; or their text in $MAHAVISHNU_DISPATCHER_CA.",
+        ),
     ] = None,
     runner_socket: Annotated[
         Path | None,
@@ -42,6 +47,7 @@ def worker(
         server=server,
         token_file=str(token_file.resolve()),
         ca_file=str(ca_file or ""),
+        ca_pem="" if ca_file else os.environ.get("MAHAVISHNU_DISPATCHER_CA", ""),
         runner_socket=str(runner_socket or ""),
         pool=pool,
         worker=name,

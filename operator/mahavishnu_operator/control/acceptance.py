@@ -43,6 +43,7 @@ class Policy:
     local_process: bool = False
     path_roots: tuple[Path, ...] | None = ()
     known_tools: tuple[str, ...] = ()
+    kubernetes: bool = False
 
 
 def parse_pool(spec: dict[str, Any], policy: Policy) -> tuple[WorkerPoolSpec | None, Refusal | None]:
@@ -64,6 +65,12 @@ def parse_pool(spec: dict[str, Any], policy: Policy) -> tuple[WorkerPoolSpec | N
             Reason.BACKEND_DISABLED,
             "backend local-process runs workers beside the operator and is switched off here; "
             "start the operator with --enable-local-process --path-root DIR to allow it",
+        )
+    if parsed.backend is Backend.KUBERNETES and not policy.kubernetes:
+        return parsed, Refusal(
+            Reason.BACKEND_DISABLED,
+            "backend kubernetes makes Pods and is switched off here; it takes an operator on a cluster, started "
+            "with --worker-image and --dispatcher-url; without a cluster use backend local-process",
         )
     return parsed, None
 
@@ -123,6 +130,12 @@ def refuse_by_pool(
             Reason.NAMESPACE_NOT_ALLOWED,
             f"WorkerPool {pool} serves its own namespace and {list(parsed.allowed_namespaces)}, not {job.namespace}; "
             "its owner can add it to spec.allowedNamespaces",
+        )
+    if spec.source is not None and spec.source.path is not None and parsed.backend is not Backend.LOCAL_PROCESS:
+        return Refusal(
+            Reason.PATH_NOT_ALLOWED,
+            f"spec.source.path is a folder beside the operator, and workers of WorkerPool {pool} (backend "
+            f"{parsed.backend.value}) cannot see it; give the job to a pool of backend local-process",
         )
     return refuse_commands(spec.tasks or (), allowed_commands(parsed, policy), pool)
 

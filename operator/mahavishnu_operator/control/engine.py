@@ -23,11 +23,14 @@ from typing import Any, Self
 import structlog
 
 from mahavishnu_operator.api.reasons import JobPhase
+from mahavishnu_operator.backends.kubernetes.backend import KubernetesBackend
+from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 from mahavishnu_operator.backends.local_process import LocalProcessBackend
 from mahavishnu_operator.backends.protocol import Backend
 from mahavishnu_operator.dispatch.core import Pace
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.server import DispatchServer
+from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import (
     SCAN_JOB,
     WORKER_POOL,
@@ -41,7 +44,7 @@ from mahavishnu_operator.resources.protocol import (
 from mahavishnu_operator.scan.tools.registry import TOOLS
 from mahavishnu_operator.store.opening import open_store
 from mahavishnu_operator.store.protocol import StaleEpoch
-from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 from mahavishnu_operator.support.metrics import Metric, counter
 
 from .acceptance import Policy
@@ -52,6 +55,7 @@ from .objects import Objects
 from .pool_reconciler import PoolReconciler
 from .runtime import KeyedQueue, backoff_seconds
 from .status import StatusWriter
+from .token_review import TokenReviewer
 from .waiting import News, ShowProgress, wait_terminal
 
 log = structlog.get_logger(__name__)
@@ -74,6 +78,7 @@ class EngineOptions:
     dispatch_host: str = "127.0.0.1"
     dispatch_port: int = 8681
     enable_local_process: bool = False
+    kubernetes: KubernetesSettings | None = None
     path_roots: tuple[Path, ...] | None = ()
     namespaces: tuple[str, ...] = ()
     lease_seconds: float = 15.0
@@ -122,7 +127,12 @@ class Engine:
         self.dispatch = await self._stack.enter_async_context(Dispatcher(self.store, holder=holder, pace=pace))
         server = DispatchServer(self.dispatch, host=options.dispatch_host, port=options.dispatch_port)
         self.server = await self._stack.enter_async_context(server)
-        policy = Policy(options.enable_local_process, options.path_roots, tuple(sorted(TOOLS)))
+        policy = Policy(
+            options.enable_local_process,
+            options.path_roots,
+            tuple(sorted(TOOLS)),
+            kubernetes=options.kubernetes is not None,
+        )
         self.pools = Objects(self.resources, WORKER_POOL, namespaces=namespaces, on_change=self._pool_changed)
         self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
         recorder = Recorder(self.resources)
@@ -158,8 +168,33 @@ class Engine:
         self._spawn(self.dispatch.run(), "dispatching")
 
     async def _open_backends(self) -> dict[str, Backend]:
-        if not self.options.enable_local_process:
-            return {}
+        backends: list[Backend] = []
+        if self.options.enable_local_process:
+            backends.append(await self._open_local_process())
+        if self.options.kubernetes is not None:
+            backends.append(self._open_kubernetes(self.options.kubernetes))
+        return {backend.name: backend for backend in backends}
+
+    def _open_kubernetes(self, settings: KubernetesSettings) -> Backend:
+        if not isinstance(self.resources, KubernetesResources):
+            raise InvalidInput("backend kubernetes needs an API server", hint="start `mahavishnu operator` instead")
+        reviewer = TokenReviewer(self.resources, audience=settings.audience, pool_uid=self._pool_uid)
+        self.dispatch.admission.ask(reviewer.identify)
+        backend = KubernetesBackend(
+            self.resources,
+            settings,
+            on_change=lambda pool: self.enqueue(WORKER_POOL, pool),
+            on_exit=self._worker_ended,
+            namespaces=self.options.namespaces,
+        )
+        self._spawn(backend.run(), "watching pods")
+        return backend
+
+    def _pool_uid(self, key: Key) -> str | None:
+        pool = self.pools.get(key)
+        return None if pool is None else str(pool["metadata"]["uid"])
+
+    async def _open_local_process(self) -> Backend:
         backend = LocalProcessBackend(
             self.options.data_dir / "workers",
             server=self.server.url,
@@ -172,7 +207,7 @@ class Engine:
             message = "the process that had started it ended"
             await self.dispatch.worker_gone(pool=str(pool), worker=worker, message=message)
         self._stack.push_async_callback(backend.close)
-        return {backend.name: backend}
+        return backend
 
     def _queue(self, work: Callable[[Key], Coroutine[Any, Any, float | None]], name: str) -> KeyedQueue[Key]:
         errors = counter(self.dispatch.meters.registry, Metric.RECONCILE_ERRORS).labels(name)

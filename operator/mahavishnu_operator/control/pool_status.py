@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mahavishnu_operator.api.reasons import LABEL_POOL, ConditionType, Reason
+from mahavishnu_operator.api.reasons import ConditionType, Label, Reason
+from mahavishnu_operator.backends.protocol import ObservedWorker
 
 from .conditions import Wish, merge, timestamp
 from .pools import QUICK_DEATH_SECONDS, PoolDecision, PoolState
@@ -23,7 +24,7 @@ def pool_status(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "replicas": census.existing,
-        "selector": f"{LABEL_POOL}={name}",
+        "selector": f"{Label.POOL}={name}",
         "ready": census.ready,
         "idle": len(census.idle),
         "busy": len(census.busy),
@@ -67,7 +68,7 @@ def _wishes(state: PoolState, decision: PoolDecision) -> list[Wish]:
         _backend(state),
         _scaling(state, decision),
         _blocked(decision),
-        Wish(ConditionType.UNSCHEDULABLE, False, Reason.STEADY),
+        _unschedulable(state),
         Wish(
             ConditionType.RECONCILING,
             not settled and not stalled,
@@ -111,9 +112,25 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
         return Wish(ConditionType.READY, True, Reason.POOL_SUSPENDED, "spec.suspend is set: no worker is wanted")
     if wanted == 0:
         return Wish(ConditionType.READY, True, Reason.SCALED_TO_ZERO, "no worker is wanted")
+    trouble = _trouble(state)
+    if census.ready < wanted and trouble is not None and trouble.trouble is not None:
+        return Wish(ConditionType.READY, False, trouble.trouble, f"worker {trouble.name}: {trouble.message}")
     if census.ready < wanted:
         return Wish(ConditionType.READY, False, Reason.SCALING_UP, f"fewer than {wanted} workers are ready")
     return Wish(ConditionType.READY, True, Reason.WORKERS_READY, f"{wanted} workers are wanted and ready")
+
+
+def _trouble(state: PoolState) -> ObservedWorker | None:
+    """A worker that cannot start as it is, one that no node takes before others."""
+    found = [worker for worker in state.observed if worker.trouble is not None]
+    return min(found, key=lambda w: (w.trouble is not Reason.UNSCHEDULABLE, w.name), default=None)
+
+
+def _unschedulable(state: PoolState) -> Wish:
+    worker = _trouble(state)
+    if worker is None or worker.trouble is not Reason.UNSCHEDULABLE:
+        return Wish(ConditionType.UNSCHEDULABLE, False, Reason.STEADY)
+    return Wish(ConditionType.UNSCHEDULABLE, True, Reason.UNSCHEDULABLE, f"worker {worker.name}: {worker.message}")
 
 
 def _moving(decision: PoolDecision) -> bool:

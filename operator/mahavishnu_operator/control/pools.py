@@ -144,6 +144,7 @@ def template_revision(spec: WorkerPoolSpec, uid: str) -> str:
         "workerType": spec.worker_type.value,
         "slots": spec.slots_per_worker,
         "graceSeconds": spec.drain.grace_seconds,
+        "pod": None if spec.kubernetes is None else spec.kubernetes.model_dump(mode="json", exclude={"network_policy"}),
     }
     return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -242,6 +243,9 @@ def _outdated(census: Census, wanted: int) -> tuple[str, ...]:
     A busy one finishes what it holds first, and is chosen only when no idle one is left.
     """
     at_once = max(1, math.ceil(wanted / 4))
+    begun = tuple(name for name in census.starting if name in census.old)
+    if begun:
+        return begun  # nothing is lost with them, and they may never get further as they are
     idle = tuple(name for name in census.idle if name in census.old)
     moving = len(census.starting) + len(census.draining_idle) + len(census.stopping)
     if idle:

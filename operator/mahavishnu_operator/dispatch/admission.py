@@ -20,6 +20,7 @@ from .core import Core
 from .errors import Forbidden, NotLeader, ProtocolUnsupported, TokenUnknown
 from .limits import check_register
 from .outcomes import Settler
+from .protocol import Identify, Identity
 from .workers import Worker, digest, worker_id
 
 log = structlog.get_logger(__name__)
@@ -30,14 +31,25 @@ class Admission:
 
     def __init__(self, core: Core, settler: Settler) -> None:
         self._core, self._settler = core, settler
+        self._identify: Identify | None = None
+
+    def ask(self, identify: Identify) -> None:
+        """Ask this about tokens that were not issued here."""
+        self._identify = identify
+
+    async def _identity(self, token: str) -> Identity | None:
+        sha256 = digest(token)
+        found = await self._core.store.find_token(sha256)
+        if found is not None and hmac.compare_digest(found.token_sha256, sha256):
+            return Identity(found.pool, found.worker)
+        return None if self._identify is None else await self._identify(token)
 
     async def register(self, token: str, request: RegisterRequest) -> RegisterResponse:
         """Open a session; leases that the worker still holds are its own again."""
         core = self._core
         core.check_alive()
-        sha256 = digest(token)
-        found = await core.store.find_token(sha256)
-        if found is None or not hmac.compare_digest(found.token_sha256, sha256):
+        found = await self._identity(token)
+        if found is None:
             raise TokenUnknown(
                 f"the token that worker {request.worker!r} of pool {request.pool!r} sent is not known",
                 hint="it was revoked, or belongs to another installation: start the worker anew",

@@ -7,7 +7,7 @@ returns, what it did is durable; `progress` is derived from tasks, never counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,6 +53,18 @@ class WorkerView:
     registered_at: float  # seconds since the Unix epoch
     idle_since: float | None  # None while it holds a lease
     tasks_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which worker a token belongs to. `pool` is `namespace/name`."""
+
+    pool: str
+    worker: str
+
+
+# Who a bearer of a token that was not issued here is; None: not known. Raises CallRefused.
+Identify = Callable[[str], Awaitable[Identity | None]]
 
 
 @dataclass(frozen=True, slots=True)

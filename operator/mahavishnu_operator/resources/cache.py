@@ -22,7 +22,7 @@ import structlog
 
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from .protocol import EventType, Expired, Key, Kind, Obj, Resources, WatchEvent
+from .protocol import EventType, Expired, Key, Kind, Obj, Source, WatchEvent
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Reflector:
 
     def __init__(
         self,
-        resources: Resources,
+        resources: Source,
         kind: Kind,
         *,
         on_change: Callable[[Key], None],

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import structlog
 
-from mahavishnu_operator.api.reasons import API_VERSION, GROUP, VERSION
+from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
 from .connection import Connection
@@ -61,6 +61,10 @@ class KubernetesResources:
         """The JSON at any path of the server."""
         return await self._api.call("GET", path)
 
+    async def post_json(self, path: str, body: Obj) -> Any:
+        """The answer to a JSON body at any path of the server: reviews, which are no objects."""
+        return await self._api.call("POST", path, body=body)
+
     async def get_bytes(self, path: str) -> bytes:
         """The bytes at any path of the server."""
         return await self._api.fetch(path)
@@ -74,11 +78,11 @@ class KubernetesResources:
                 page = await self._api.call("GET", _path(kind, namespace), query=query)
             except NotFound:
                 raise NotFound(
-                    f"{self.connection.server} does not serve {kind.plural}.{GROUP}",
-                    hint="install the CRDs first: kubectl apply -f crds/",
+                    f"{self.connection.server} does not serve {kind.plural} of {kind.api}",
+                    hint="install the CRDs first: kubectl apply -f crds/" if kind.api == API_VERSION else "",
                 ) from None
             # The items of a list come without these two.
-            items += ({"apiVersion": API_VERSION, "kind": kind.kind, **item} for item in page["items"])
+            items += ({"apiVersion": kind.api, "kind": kind.kind, **item} for item in page["items"])
             if not page["metadata"].get("continue"):
                 return Listing(tuple(items), page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
@@ -118,9 +122,11 @@ class KubernetesResources:
         body = {"spec": {"replicas": replicas}}
         await self._api.call("PATCH", path, query=self._query(), body=body, content_type=MERGE)
 
-    async def delete(self, kind: Kind, key: Key, *, uid: str | None = None) -> None:
+    async def delete(self, kind: Kind, key: Key, *, uid: str | None = None, grace_seconds: int | None = None) -> None:
         """Delete; with uid only that very object. NotFound when it has gone already."""
         options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
@@ -130,7 +136,9 @@ class KubernetesResources:
                 raise
             raise NotFound(f"{kind.singular} {key} with uid {uid} is gone: {error.message}") from None
 
-    async def watch(self, kind: Kind, *, namespace: str | None = None, since: str) -> AsyncIterator[WatchEvent]:
+    async def watch(
+        self, kind: Kind, *, namespace: str | None = None, since: str, label_selector: str = ""
+    ) -> AsyncIterator[WatchEvent]:
         """Changes after `since`, until the server closes; ends or raises Expired/Unreachable."""
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 (no secret)
         query = {
@@ -138,6 +146,7 @@ class KubernetesResources:
             "resourceVersion": since,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
+            **({"labelSelector": label_selector} if label_selector else {}),
         }
         async with self._api.open("GET", _path(kind, namespace), query=query, total=seconds + 60.0) as response:
             async for line in lines_of(response, idle=self._idle, longest=LONGEST_LINE):
@@ -196,7 +205,8 @@ class KubernetesResources:
 
 def _path(kind: Kind, namespace: str | None, *rest: str) -> str:
     where = "" if namespace is None else f"/namespaces/{_segment(namespace)}"
-    return f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}" + "".join(f"/{_segment(part)}" for part in rest)
+    root = f"/apis/{kind.api}" if "/" in kind.api else f"/api/{kind.api}"
+    return f"{root}{where}/{kind.plural}" + "".join(f"/{_segment(part)}" for part in rest)
 
 
 def _segment(name: str) -> str:

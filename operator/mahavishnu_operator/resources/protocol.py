@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.support.errors import MahavishnuError
 
 Obj = dict[str, Any]
@@ -23,12 +24,13 @@ Obj = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """One of our kinds as the API names it."""
+    """A kind as the API names it, by default one of ours. `api` is what its objects have as apiVersion."""
 
     kind: str
     plural: str
     singular: str
     short: str
+    api: str = API_VERSION
 
 
 WORKER_POOL = Kind("WorkerPool", "workerpools", "workerpool", "wp")
@@ -94,6 +96,18 @@ class WatchEvent:
 
     type: EventType
     object: Obj
+
+
+class Source(Protocol):
+    """Where the objects of one kind can be listed and watched; errors as in Resources."""
+
+    async def list(self, kind: Kind, *, namespace: str | None = None) -> Listing:
+        """All objects of a kind, in one namespace or in all."""
+        ...
+
+    def watch(self, kind: Kind, *, namespace: str | None = None, since: str) -> AsyncIterator[WatchEvent]:
+        """Changes after `since`, until the server closes; ends or raises Expired/Unreachable."""
+        ...
 
 
 class Resources(Protocol):

@@ -62,7 +62,7 @@ class DispatcherClient:
     def __init__(self, config: WorkerConfig, *, incarnation: str, holds: Callable[[], tuple[Hold, ...]]) -> None:
         self._config, self._incarnation, self._holds = config, incarnation, holds
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
-        connector = aiohttp.TCPConnector(ssl=_trust(config.ca_file)) if config.ca_file else None
+        connector = aiohttp.TCPConnector(ssl=_trust(config)) if config.ca_file or config.ca_pem else None
         self._http = aiohttp.ClientSession(
             base_url=config.server, connector=connector, timeout=timeout, auto_decompress=False
         )
@@ -187,13 +187,14 @@ def _token(config: WorkerConfig) -> str:
         ) from None
 
 
-def _trust(ca_file: str) -> ssl.SSLContext:
+def _trust(config: WorkerConfig) -> ssl.SSLContext:
     """Prove servers by these certificates alone."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=config.ca_file or None, cadata=config.ca_pem or None)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(
-            f"the certificates in {ca_file} cannot be used: {error}", hint="give a file of PEM certificates"
+            f"the certificates that prove the dispatcher cannot be used: {error}",
+            hint=f"give PEM certificates in {config.ca_file or 'MAHAVISHNU_DISPATCHER_CA'}",
         ) from None
 
 

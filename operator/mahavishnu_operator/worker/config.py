@@ -14,8 +14,9 @@ from mahavishnu_operator.support.errors import InvalidInput
 class WorkerConfig(Struct, frozen=True, rename="camel"):
     """What an agent needs. `pool` is `namespace/name`, `work_dir` absolute, `grace_seconds` as in spec.drain.
 
-    `token`, or `token_file` where somebody renews it. `ca_file`: certificates that prove a dispatcher at https, instead
-    of the machine's. `runner_socket`: where to wait for a runner host; empty: runners are children of the agent.
+    `token`, or `token_file` where somebody renews it. `ca_file` or `ca_pem`: certificates that prove a dispatcher at
+    https, instead of the machine's. `runner_socket`: where to wait for a runner host; empty: runners are children of
+    the agent.
     """
 
     server: str
@@ -25,6 +26,7 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     token: str = ""
     token_file: str = ""
     ca_file: str = ""
+    ca_pem: str = ""
     runner_socket: str = ""
     slots: int = 1
     grace_seconds: float = 60.0

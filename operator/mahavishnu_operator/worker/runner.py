@@ -41,12 +41,18 @@ def main() -> None:
     descendants.become_subreaper()
     descendants.hide_memory()  # our pipes too: a tool must not answer in our name
     descendants.give_up_new_privileges()
-    Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out: rather us and the tool than the agent
+    _offer_to_the_oom_killer()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     most = MAX_FILE_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILE_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     asyncio.run(_serve())
+
+
+def _offer_to_the_oom_killer() -> None:
+    """When memory runs out: rather us and the tool than the agent. A Pod may have set more, which cannot be lowered."""
+    adjustment = Path("/proc/self/oom_score_adj")
+    adjustment.write_text(str(max(500, int(adjustment.read_text()))))
 
 
 async def _serve() -> None:

@@ -47,8 +47,8 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
 @pytest.mark.parametrize(
     ("manifest", "fields"),
     [
-        (k8s(image="x"), ["spec.backend", "spec.kubernetes"]),
-        (pool(backend="kubernetes", isolation="PerTask"), ["spec.backend", "spec.isolation"]),
+        (k8s(env=[{"name": "A", "value": "b"}]), ["spec.kubernetes.env"]),
+        (pool(backend="kubernetes", isolation="PerTask"), ["spec.isolation"]),
         (pool(workerType="terminal-claude"), ["spec.workerType"]),
         (pool(autoscaling={"mode": "Internal"}), ["spec.autoscaling.mode"]),
         (pool(recycle={"maxTasks": 3}), ["spec.recycle"]),

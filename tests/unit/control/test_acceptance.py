@@ -22,7 +22,8 @@ def tasks(*argvs: list[str], **fields: Any) -> dict[str, Any]:
     ("spec", "reason", "words"),
     [
         (POOL, None, ""),
-        ({"backend": "kubernetes"}, Reason.NOT_IMPLEMENTED, "backend"),
+        ({"backend": "session-buddy"}, Reason.NOT_IMPLEMENTED, "backend"),
+        ({"backend": "kubernetes"}, Reason.BACKEND_DISABLED, "--worker-image"),
         ({"backend": "local-process", "minWorkers": 5, "maxWorkers": 1}, Reason.INVALID, "spec.minWorkers is 5"),
         ({"backend": "local-process", "replicas": "3"}, Reason.INVALID, "spec.replicas"),
         ({"backend": "local-process", "colour": "red"}, Reason.INVALID, "colour"),

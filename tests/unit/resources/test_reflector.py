@@ -62,7 +62,7 @@ async def play(script: Script) -> tuple[list[str], list[str]]:
     """The names that changed, in order, and those left in the end."""
     changed: list[str] = []
     reflector = Reflector(
-        script,  # type: ignore[arg-type]  # of the protocol it needs these two
+        script,  # of the protocol it needs these two
         WORKER_POOL,
         on_change=lambda key: changed.append(key.name),
         max_delay=0.001,

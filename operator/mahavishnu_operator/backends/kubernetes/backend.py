@@ -1,0 +1,154 @@
+"""Backend kubernetes: the thin shell that makes and deletes worker Pods, and keeps what is there in memory.
+
+The pressure: a reconciler that counts from a cache makes Pods twice while its own are not in the cache yet, and one
+that lists for each look burdens the API server. So Pods are followed by one watch, and the answer to each of our own
+writes goes into the same memory at once. What must stay true: before the first complete list nothing is known, and
+`observe` says so; a Pod that vanished without being asked to is reported once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from mahavishnu_operator.api.reasons import Label
+from mahavishnu_operator.backends.protocol import BackendError, ObservedWorker, PoolTemplate, WorkerPhase
+from mahavishnu_operator.resources.cache import Reflector
+from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.resources.protocol import EventType, Key, Obj, WatchEvent
+from mahavishnu_operator.resources.selection import Selection
+from mahavishnu_operator.support.errors import MahavishnuError, NotFound
+
+from .phases import observe_pod
+from .pods import worker_pod
+from .settings import POD, KubernetesSettings
+
+log = structlog.get_logger(__name__)
+
+OnChange = Callable[[Key], None]
+OnExit = Callable[[Key, str, str], Awaitable[None]]
+
+
+class KubernetesBackend:
+    """Workers as Pods; see backends.protocol.Backend. `run` follows the Pods until cancelled.
+
+    `on_change(pool)` is called when a Pod of a pool changed; `on_exit(pool, worker, message)` is awaited when one
+    has gone. `namespaces` empty: all.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        resources: KubernetesResources,
+        settings: KubernetesSettings,
+        *,
+        on_change: OnChange,
+        on_exit: OnExit,
+        namespaces: tuple[str, ...] = (),
+    ) -> None:
+        self._resources, self._settings = resources, settings
+        self._on_change, self._on_exit = on_change, on_exit
+        chosen = Selection(resources, f"{Label.MANAGED_BY}=mahavishnu,{Label.COMPONENT}=worker")
+        self._reflectors = {
+            namespace: Reflector(chosen, POD, on_change=self._changed, namespace=namespace)
+            for namespace in namespaces or (None,)
+        }
+        self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
+        self._gone: asyncio.Queue[tuple[Key, str, str]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """List and watch Pods, and report those that have gone, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._report_gone())
+            for reflector in self._reflectors.values():
+                group.create_task(reflector.run())
+
+    async def observe(self, pool: Key) -> list[ObservedWorker]:
+        """The Pods of a pool. BackendError: they have not been listed yet."""
+        if not all(reflector.synced.is_set() for reflector in self._reflectors.values()):
+            raise BackendError(
+                f"the Pods of pool {pool} are not known yet: the API server has not answered a complete list"
+            )
+        return [observe_pod(pod) for pod in self._pods.get(pool, {}).values()]
+
+    async def start(self, template: PoolTemplate, worker: str) -> None:
+        """Make a Pod. BackendError: the API server refused it, or did not answer."""
+        manifest = worker_pod(template, worker, self._settings)
+        try:
+            pod = await self._resources.create(POD, manifest)
+        except MahavishnuError as error:
+            raise BackendError(
+                f"Pod {worker} of pool {template.key} could not be made: {error.message}",
+                hint=error.hint or "see spec.kubernetes of the pool, its namespace's quota and its Pod Security level",
+            ) from error
+        self._take_in(EventType.ADDED, pod)
+
+    async def stop(self, pool: Key, worker: str, *, grace_seconds: float) -> None:
+        """Delete the Pod: SIGTERM now, SIGKILL after the grace and what its spec adds to it."""
+        pod = self._pods.get(pool, {}).get(worker)
+        if pod is None or (observe_pod(pod).phase is WorkerPhase.STOPPING and grace_seconds > 0):
+            return
+        await self._delete(pool, pod, grace=math.ceil(grace_seconds) if grace_seconds == 0 else None)
+
+    async def remove(self, pool: Key, worker: str) -> None:
+        """Delete a Pod that ended."""
+        pod = self._pods.get(pool, {}).get(worker)
+        if pod is not None and observe_pod(pod).phase is WorkerPhase.FAILED:
+            await self._delete(pool, pod, grace=0)
+
+    async def close(self) -> None:
+        """Pods outlive the operator: its successor adopts them."""
+
+    async def _delete(self, pool: Key, pod: Obj, *, grace: int | None) -> None:
+        key = Key.of(pod)
+        try:
+            await self._resources.delete(POD, key, uid=pod["metadata"]["uid"], grace_seconds=grace)
+            with suppress(NotFound):
+                self._take_in(EventType.MODIFIED, await self._resources.get(POD, key))
+        except NotFound:
+            self._take_in(EventType.DELETED, pod)
+        except MahavishnuError as error:
+            raise BackendError(
+                f"Pod {key.name} of pool {pool} could not be deleted: {error.message}", hint=error.hint
+            ) from error
+
+    def _take_in(self, type_: EventType, pod: Obj) -> None:
+        reflector = self._reflectors.get(None) or self._reflectors[pod["metadata"]["namespace"]]
+        reflector.observe(WatchEvent(type_, pod))
+
+    def _changed(self, key: Key) -> None:
+        reflector = self._reflectors.get(None) or self._reflectors[key.namespace]
+        pod = reflector.store.get(key)
+        if pod is not None:
+            pool = _pool_of(pod)
+            if pool is not None:
+                self._pods.setdefault(pool, {})[key.name] = pod
+                self._on_change(pool)
+            return
+        for pool, pods in list(self._pods.items()):
+            if pool.namespace == key.namespace and key.name in pods:
+                last = pods.pop(key.name)
+                if not pods:
+                    del self._pods[pool]
+                self._gone.put_nowait((pool, key.name, observe_pod(last).message or "its Pod was deleted"))
+                self._on_change(pool)
+
+    async def _report_gone(self) -> None:
+        while True:
+            pool, worker, message = await self._gone.get()
+            try:
+                await self._on_exit(pool, worker, message)
+            except MahavishnuError as error:  # its leases end by their deadline instead
+                log.warning("a worker's end could not be noted", pool=str(pool), worker=worker, error=str(error))
+
+
+def _pool_of(pod: Obj) -> Key | None:
+    """The pool that controls a Pod; labels do not tell."""
+    meta = pod["metadata"]
+    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
+    return None if owner is None or owner["kind"] != "WorkerPool" else Key(meta["namespace"], owner["name"])

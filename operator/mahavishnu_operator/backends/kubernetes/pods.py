@@ -1,0 +1,144 @@
+"""The Pod of a worker: a pure function from the pool's spec to a manifest.
+
+The pressure: the tools of a pool are hostile code, and the author of a pool must not be able to give them more than
+the curated template has. So there are two containers: the agent, with the token, and the runner, with the tools;
+what they share is a folder with the agent's socket, which the runner cannot write to. What must stay true: the Pod is
+admitted under the restricted Pod Security Standard; no container of it has credentials of the API server; it is owned
+by its pool, so that deleting the pool deletes it with no operator running.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mahavishnu_operator.api.reasons import API_VERSION, Label
+from mahavishnu_operator.api.workerpool import WorkerPoolSpec
+from mahavishnu_operator.backends.protocol import PoolTemplate
+from mahavishnu_operator.resources.protocol import Key, Obj
+
+from .settings import KubernetesSettings
+
+AGENT, RUNNER = "agent", "runner"
+USER = 65532  # of the images; any other number would do as well
+TOKEN_FOLDER, SOCKET_FOLDER, WORK_FOLDER = "/var/run/mahavishnu/token", "/run/mahavishnu", "/workspace"
+TOKEN_SECONDS = 3607  # kubelet renews it at 80 %; with exactly 3607 API servers may extend it for old clients: not ours
+STOP_MARGIN_SECONDS = 15  # beyond the pool's grace: last results, handing back, leaving
+WORK_BYTES = "4Gi"
+AGENT_RESOURCES = {
+    "requests": {"cpu": "10m", "memory": "64Mi"},
+    "limits": {"memory": "256Mi"},
+}
+RUNNER_RESOURCES = {
+    "requests": {"cpu": "250m", "memory": "256Mi"},
+    "limits": {"cpu": "2", "memory": "2Gi"},
+}
+
+
+def worker_pod(template: PoolTemplate, name: str, settings: KubernetesSettings) -> Obj:
+    """The manifest of one worker. `template.spec` is a WorkerPool.spec that was accepted."""
+    spec = WorkerPoolSpec.model_validate(template.spec)
+    chosen = (template.spec.get("kubernetes") or {}) if isinstance(template.spec, dict) else {}
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",  # a worker's name is never used twice: a new one is a new Pod
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": spec.drain.grace_seconds + STOP_MARGIN_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            _agent(template, settings, name=name, spec=spec),
+            _runner(chosen, settings),
+        ],
+        "volumes": _volumes(settings),
+    }
+    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"):
+        if chosen.get(field):
+            pod[field] = chosen[field]
+    if chosen.get("runtimeClassName"):
+        pod["runtimeClassName"] = chosen["runtimeClassName"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": template.key.namespace,
+            "labels": {Label.POOL: template.key.name, Label.COMPONENT: "worker", Label.MANAGED_BY: "mahavishnu"},
+            "annotations": {Label.REVISION: template.revision},
+            "ownerReferences": [owner_reference(template.key, template.uid)],
+        },
+        "spec": pod,
+    }
+
+
+def owner_reference(pool: Key, uid: str) -> Obj:
+    """The pool as controller; it does not block the pool's deletion."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "name": pool.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, spec: WorkerPoolSpec) -> Obj:
+    arguments = [
+        *("worker", "--dispatcher", settings.dispatcher_url, "--pool", str(template.key), "--name", name),
+        *("--slots", str(template.slots), "--grace", str(spec.drain.grace_seconds)),
+        *("--token-file", f"{TOKEN_FOLDER}/token", "--runner-socket", f"{SOCKET_FOLDER}/runner.sock"),
+    ]
+    return {
+        "name": AGENT,
+        "image": settings.image,
+        "args": arguments,
+        "env": [
+            {"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level},
+            *([{"name": "MAHAVISHNU_DISPATCHER_CA", "value": settings.ca_pem}] if settings.ca_pem else []),
+        ],
+        "resources": AGENT_RESOURCES,
+        "securityContext": _locked_down(),
+        "volumeMounts": [
+            {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+            {"name": "socket", "mountPath": SOCKET_FOLDER},
+        ],
+    }
+
+
+def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
+    return {
+        "name": RUNNER,
+        "image": chosen.get("image") or settings.image,
+        "args": ["runner-host", "--socket", f"{SOCKET_FOLDER}/runner.sock", "--work-dir", WORK_FOLDER],
+        "env": [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}],
+        "resources": chosen.get("resources") or RUNNER_RESOURCES,
+        "securityContext": _locked_down(),
+        "volumeMounts": [
+            {"name": "socket", "mountPath": SOCKET_FOLDER, "readOnly": True},  # a socket there can be connected to
+            {"name": "work", "mountPath": WORK_FOLDER},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a folder of the Pod's own)
+        ],
+    }
+
+
+def _locked_down() -> Obj:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _volumes(settings: KubernetesSettings) -> list[Obj]:
+    token = {"path": "token", "audience": settings.audience, "expirationSeconds": TOKEN_SECONDS}
+    return [
+        {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}},
+        {"name": "socket", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "work", "emptyDir": {"sizeLimit": WORK_BYTES}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+    ]

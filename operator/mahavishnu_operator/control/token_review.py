@@ -1,0 +1,91 @@
+"""Who a Pod is that registers: the API server says so, by TokenReview, and the Pod's owner.
+
+The pressure: a label can be written by whoever may make a Pod, and a name comes again; a UID does not. What must stay
+true: a token is believed only if the API server finds it valid now, for our audience, and bound to a Pod that exists
+and that the very WorkerPool controls which the worker names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mahavishnu_operator.backends.kubernetes.settings import POD
+from mahavishnu_operator.dispatch.errors import Forbidden, TryAgain
+from mahavishnu_operator.dispatch.protocol import Identity
+from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj
+from mahavishnu_operator.support.errors import MahavishnuError, NotFound
+
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
+POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"
+MAX_TOKEN = 16 * 1024  # characters; a service account's has about a thousand
+
+
+class TokenReviewer:
+    """`identify(token)`: which worker it is. `pool_uid` answers the UID of a pool that exists, or None."""
+
+    def __init__(self, resources: KubernetesResources, *, audience: str, pool_uid: Callable[[Key], str | None]) -> None:
+        self._resources, self._audience, self._pool_uid = resources, audience, pool_uid
+
+    async def identify(self, token: str) -> Identity | None:
+        """The worker behind a token; None: nobody's. Forbidden: a Pod's that is no worker. TryAgain: no answer."""
+        if token.count(".") != 2 or len(token) > MAX_TOKEN:
+            return None
+        try:
+            user = await self._review(token)
+            if user is None:
+                return None
+            key, uid = _pod_of(user)
+            return self._worker(key, await self._pod(key, uid))
+        except Forbidden:
+            raise
+        except MahavishnuError as error:
+            raise TryAgain(
+                f"the API server could not say whose token this is: {error}", hint="try again", reason="Unreachable"
+            ) from error
+
+    async def _review(self, token: str) -> Obj | None:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [self._audience]},
+        }
+        status: dict[str, Any] = (await self._resources.post_json(REVIEWS, body)).get("status") or {}
+        if not status.get("authenticated") or self._audience not in (status.get("audiences") or ()):
+            return None
+        user: Obj = status.get("user") or {}
+        return user
+
+    async def _pod(self, key: Key, uid: str) -> Obj:
+        try:
+            pod = await self._resources.get(POD, key)
+        except NotFound:
+            pod = {"metadata": {}}
+        if pod["metadata"].get("uid") != uid:
+            raise Forbidden(f"Pod {key} of this token has gone", hint="a new Pod has a token of its own")
+        return pod
+
+    def _worker(self, key: Key, pod: Obj) -> Identity:
+        owner = next((o for o in pod["metadata"].get("ownerReferences") or () if o.get("controller")), None)
+        if owner is None or (owner["kind"], owner["apiVersion"]) != (WORKER_POOL.kind, WORKER_POOL.api):
+            raise Forbidden(f"Pod {key} is not controlled by a WorkerPool", hint="workers are started by the operator")
+        pool = Key(key.namespace, owner["name"])
+        if self._pool_uid(pool) != owner["uid"]:
+            raise Forbidden(
+                f"Pod {key} belongs to a WorkerPool {pool} that does not exist any more", hint="it will be deleted"
+            )
+        return Identity(str(pool), key.name)
+
+
+def _pod_of(user: Obj) -> tuple[Key, str]:
+    """Namespace, name and UID of the Pod that a token is bound to. Forbidden: it is bound to none."""
+    extra = user.get("extra") or {}
+    names, uids = list(extra.get(POD_NAME) or ()), list(extra.get(POD_UID) or ())
+    prefix, _, rest = str(user.get("username", "")).rpartition("system:serviceaccount:")
+    namespace = rest.partition(":")[0]
+    if prefix or not namespace or len(names) != 1 or len(uids) != 1:
+        raise Forbidden(
+            f"the token of {user.get('username')!r} is not bound to a Pod", hint="mount a projected token in the Pod"
+        )
+    return Key(namespace, names[0]), uids[0]

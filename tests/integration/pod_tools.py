@@ -1,0 +1,121 @@
+"""What a kubelet does with worker Pods, where there is no node: real workers with real tokens of the API server.
+
+The Pods are made by the operator on a real API server; a test starts the two programs of a Pod as processes here, with
+a token that the API server bound to that very Pod, and writes the Pod's status as a kubelet would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mahavishnu_operator.backends.kubernetes.settings import AUDIENCE, POD
+from mahavishnu_operator.resources.protocol import Key, Obj
+
+from .operator_tools import DEADLINE, Site
+
+IMAGE = "worker.invalid/mahavishnu:tests"
+CLI = (sys.executable, "-m", "mahavishnu_operator.cli")
+
+
+class Kubelet:
+    """Runs Pods of one namespace."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self._site, self._folder = site, folder
+        self.processes: dict[str, list[asyncio.subprocess.Process]] = {}
+
+    async def pods(self, number: int, *, where: Callable[[Obj], bool] = lambda _: True) -> list[Obj]:
+        """The worker Pods, once there are just so many that are not being deleted."""
+        found: list[Obj] = []
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while True:
+                    listing = await self._site.resources.list(POD, namespace=self._site.namespace)
+                    found = [p for p in listing.items if "deletionTimestamp" not in p["metadata"] and where(p)]
+                    if len(found) == number:
+                        return found
+                    await asyncio.sleep(0.05)  # each look is a call to the API server
+        except TimeoutError:
+            names = [pod["metadata"]["name"] for pod in found]
+            raise AssertionError(f"there never were {number} Pods, but {names}") from None
+
+    def token(self, pod: Obj, *, audience: str = AUDIENCE) -> str:
+        """A token bound to that Pod."""
+        meta = pod["metadata"]
+        return self._site.kubectl(
+            *("create", "token", "default", "--bound-object-kind", "Pod", "--audience", audience),
+            *("--bound-object-name", meta["name"], "--bound-object-uid", meta["uid"]),
+        ).strip()
+
+    async def run(self, pod: Obj, *, token: str | None = None) -> list[asyncio.subprocess.Process]:
+        """Start a Pod's programs and report it running."""
+        processes = await self.start(pod, token=token or self.token(pod))
+        await self.report(pod, "Running", {"running": {}})
+        return processes
+
+    async def forge(self, pod: Obj, *, name: str) -> Obj:
+        """A Pod like this one, in all but that nobody owns it."""
+        meta = {"name": name, "namespace": self._site.namespace, "labels": pod["metadata"]["labels"]}
+        spec = json.loads(json.dumps(pod["spec"]).replace(pod["metadata"]["name"], name))
+        for field in ("priority", "preemptionPolicy", "tolerations", "serviceAccount"):
+            spec.pop(field, None)
+        return await self._site.resources.create(
+            POD, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        )
+
+    async def start(self, pod: Obj, *, token: str) -> list[asyncio.subprocess.Process]:
+        """Start what the two containers of a Pod would run, with paths of this machine in place of the Pod's."""
+        name = pod["metadata"]["name"]
+        folder = self._folder / name
+        folder.mkdir(parents=True)
+        (folder / "token").write_text(token)
+        places = {
+            "/var/run/mahavishnu/token": str(folder),
+            "/run/mahavishnu": str(folder),
+            "/workspace": str(folder / "workspace"),
+        }
+        self.processes[name] = [
+            await asyncio.create_subprocess_exec(*CLI, *(_moved(part, places) for part in container["args"]))
+            for container in pod["spec"]["containers"]
+        ]
+        return self.processes[name]
+
+    async def report(self, pod: Obj, phase: str, state: dict[str, Any]) -> None:
+        """Write a Pod's status: its phase, and one state for its containers."""
+        containers = [
+            {"name": c["name"], "image": c["image"], "imageID": "", "ready": True, "restartCount": 0, "state": state}
+            for c in pod["spec"]["containers"]
+        ]
+        status = {"phase": phase, "containerStatuses": containers}
+        key = Key.of(pod)
+        self._site.kubectl(
+            *("patch", "pod", key.name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        )
+
+    async def close(self) -> None:
+        for process in [process for pair in self.processes.values() for process in pair]:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def running_kubelet(site: Site, folder: Path) -> AsyncIterator[Kubelet]:
+    kubelet = Kubelet(site, folder)
+    try:
+        yield kubelet
+    finally:
+        await kubelet.close()
+
+
+def _moved(argument: str, places: dict[str, str]) -> str:
+    for there, here in places.items():
+        if argument == there or argument.startswith(f"{there}/"):
+            return here + argument[len(there) :]
+    return argument

@@ -1,0 +1,182 @@
+"""Backend kubernetes on a real API server without a node: Pods, their owners, tokens and ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mahavishnu_operator.resources.protocol import WORKER_POOL
+from tests.cluster.client import Cluster
+
+from .operator_tools import (
+    DEPLOY,
+    GATED,
+    POOL,
+    OperatorProcess,
+    Site,
+    account,
+    condition,
+    counts,
+    message,
+    python,
+    written,
+)
+from .pod_tools import IMAGE, Kubelet, running_kubelet
+
+TERMINATED = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "signal": 9}}
+
+
+@pytest.fixture(scope="module")
+def operator(deployed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """An operator whose workers are Pods."""
+    deployed.kubectl("apply", "-f", str(DEPLOY / "kubernetes-backend" / "rbac.yaml"))
+    folder = tmp_path_factory.mktemp("operator")
+    with OperatorProcess(account(deployed), folder, root=None, worker_image=IMAGE) as process:
+        yield process
+        print(process.process.log_tail())
+        process.process.stop()
+    deployed.kubectl("delete", "-f", str(DEPLOY / "kubernetes-backend" / "rbac.yaml"))
+
+
+@pytest.fixture
+async def kubelet(operator: OperatorProcess, site: Site, tmp_path: Path) -> AsyncIterator[Kubelet]:
+    site.cluster.kubectl("label", "namespace", site.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    async with running_kubelet(site, tmp_path / "pods") as running:
+        yield running
+
+
+async def pool(site: Site, **spec: Any) -> None:
+    await site.pool(backend="kubernetes", **spec)
+
+
+async def test_a_pool_has_as_many_pods_as_it_wants_in_a_restricted_namespace(kubelet: Kubelet, site: Site) -> None:
+    await pool(site, replicas=2)
+    for pod in await kubelet.pods(2):
+        assert pod["metadata"]["labels"]["mahavishnu.dev/pool"] == POOL
+        assert [owner["kind"] for owner in pod["metadata"]["ownerReferences"]] == ["WorkerPool"]
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+async def test_a_job_runs_in_a_pod(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    await site.ready(1)
+    await site.commands("job", ["echo", "hello"], ["true"])
+    status = await site.ended("job")
+    assert (status["phase"], counts(status)) == ("Succeeded", {"total": 2, "succeeded": 2})
+
+
+async def test_a_pool_that_no_node_takes_says_so_and_makes_no_more_pods(kubelet: Kubelet, site: Site) -> None:
+    await pool(site, replicas=2)
+    obj = await site.until(WORKER_POOL, POOL, lambda s: condition(s, "Unschedulable")[0] == "True")
+    assert "nodes" in message(obj["status"], "Unschedulable")
+    assert condition(obj["status"], "Ready") == ("False", "Unschedulable")
+    assert obj["status"]["ready"] == 0
+    assert len(await kubelet.pods(2)) == 2
+
+
+async def test_a_pod_whose_image_cannot_be_pulled_is_kept_and_explained(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "no.such/image"'}
+    await kubelet.report(pod, "Pending", {"waiting": waiting})
+    obj = await site.until(WORKER_POOL, POOL, lambda s: condition(s, "Ready")[1] == "ImageUnavailable")
+    assert "no.such/image" in message(obj["status"], "Ready")
+    assert [p["metadata"]["name"] for p in await kubelet.pods(1)] == [pod["metadata"]["name"]]
+
+
+async def test_a_pod_that_failed_is_replaced_and_its_task_runs_again(
+    kubelet: Kubelet, site: Site, tmp_path: Path
+) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    agent, _ = await kubelet.run(pod)
+    await site.ready(1)
+    await site.commands("job", python(GATED, tmp_path / "began", tmp_path / "gate"))
+    await written(tmp_path / "began")
+    agent.kill()
+    await kubelet.report(pod, "Failed", TERMINATED)
+    name = pod["metadata"]["name"]
+    (successor,) = await kubelet.pods(1, where=lambda p: p["metadata"]["name"] != name)
+    (tmp_path / "gate").touch()
+    await kubelet.run(successor)
+    assert counts(await site.ended("job")) == {"total": 1, "succeeded": 1, "retried": 1}
+
+
+async def test_a_template_edit_replaces_idle_pods(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    await site.ready(1)
+    site.kubectl("patch", "wp", POOL, "--type=merge", "-p", '{"spec":{"kubernetes":{"image":"other.invalid/image:1"}}}')
+    (successor,) = await kubelet.pods(1, where=lambda p: p["spec"]["containers"][1]["image"] == "other.invalid/image:1")
+    assert successor["spec"]["containers"][0]["image"] == IMAGE
+
+
+async def test_a_token_for_another_audience_is_refused(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    agent, _ = await kubelet.run(pod, token=kubelet.token(pod, audience="https://kubernetes.default.svc"))
+    assert await agent.wait() == 4
+
+
+async def test_a_token_of_another_pod_is_refused(kubelet: Kubelet, site: Site) -> None:
+    await pool(site, replicas=2)
+    one, other = await kubelet.pods(2)
+    agent, _ = await kubelet.run(one, token=kubelet.token(other))
+    assert await agent.wait() == 4
+
+
+async def test_a_token_of_a_deleted_pod_is_refused(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    token = kubelet.token(pod)
+    site.kubectl("delete", "wp", POOL)
+    await kubelet.pods(0)
+    agent, _ = await kubelet.start(pod, token=token)
+    assert await agent.wait() == 4
+
+
+async def test_a_pod_that_claims_a_pool_by_its_labels_alone_is_refused(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    forged = await kubelet.forge(pod, name="forged")
+    agent, _ = await kubelet.run(forged)
+    assert await agent.wait() == 4
+
+
+async def test_a_restarted_operator_adopts_the_pods_that_are_there(
+    operator: OperatorProcess, kubelet: Kubelet, site: Site
+) -> None:
+    await pool(site, replicas=2)
+    before = {pod["metadata"]["uid"] for pod in await kubelet.pods(2)}
+    operator.process.kill()
+    operator.start()
+    await site.pool("later", backend="kubernetes")
+    after = {pod["metadata"]["uid"] for pod in await kubelet.pods(3)}
+    assert before < after
+
+
+async def test_deleting_a_pool_deletes_its_pods_with_no_operator(
+    operator: OperatorProcess, kubelet: Kubelet, site: Site
+) -> None:
+    await pool(site, replicas=2)
+    await kubelet.pods(2)
+    operator.process.kill()
+    try:
+        site.kubectl("delete", "wp", POOL)
+        await kubelet.pods(0)
+    finally:
+        operator.start()
+
+
+async def test_a_path_is_refused_because_pods_do_not_see_it(kubelet: Kubelet, site: Site, tmp_path: Path) -> None:
+    await pool(site)
+    await site.scan("job", tmp_path, "ruff")
+    status = await site.ended("job")
+    assert condition(status, "Accepted") == ("False", "PathNotAllowed")
+    assert "cannot see it" in message(status, "Accepted")
