@@ -73,19 +73,42 @@ class Books:
         return dict(sorted(Counter(attempt.failure or COUNTED for attempt in self.attempts).items()))
 
 
-def read_books(query: Query) -> Books:
-    """The books of a store that holds one job, by its own tables."""
+def read_books(query: Query, job: str) -> Books:
+    """The books of the job of that name, by the store's own tables."""
+    of_job = f" WHERE job = (SELECT uid FROM jobs WHERE name = '{job}')"
     return Books(
-        tasks=[TaskRow(*row) for row in query("SELECT task, state, attempts, charged, lost FROM tasks")],
+        tasks=[TaskRow(*row) for row in query("SELECT task, state, attempts, charged, lost FROM tasks" + of_job)],
         attempts=[
             AttemptRow(task, number, ended_at is not None, failure)
-            for task, number, ended_at, failure in query("SELECT task, attempt, ended_at, failure FROM attempts")
+            for task, number, ended_at, failure in query(
+                "SELECT task, attempt, ended_at, failure FROM attempts" + of_job
+            )
         ],
         results=[
             ResultRow(task, attempt, state, msgspec.json.decode(bytes(body), type=TaskResult))
-            for task, attempt, state, body in query("SELECT task, attempt, state, body FROM results")
+            for task, attempt, state, body in query("SELECT task, attempt, state, body FROM results" + of_job)
         ],
     )
+
+
+LOOSE = {
+    "tasks that have not ended": "SELECT count(*) FROM tasks WHERE state IN ('queued', 'leased')",
+    "attempts that are open": "SELECT count(*) FROM attempts WHERE ended_at IS NULL",
+    "tasks without a result": (
+        "SELECT count(*) FROM tasks t"
+        " WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.job = t.job AND r.task = t.task)"
+    ),
+}
+
+
+def find_loose_ends(query: Query) -> list[str]:
+    """What is not ended in a whole store, whatever jobs it holds."""
+    found = []
+    for words, sql in LOOSE.items():
+        ((number,),) = query(sql)
+        if number:
+            found.append(f"the store has {number} {words}")
+    return found
 
 
 def find_breaches(

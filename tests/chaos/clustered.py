@@ -165,7 +165,7 @@ class Clustered:
 
     def books(self) -> Books:
         """What the store says now."""
-        return read_books(self._query)
+        return read_books(self._query, JOB_NAME)
 
     def counts(self) -> Mapping[str, int]:
         """status.tasks of the ScanJob at its end."""

@@ -21,7 +21,7 @@ import psutil
 from tests.cluster.ports import PortReservation
 from tests.cluster.process import Program, ServerProcess
 
-from .audit import Books, Query, read_books
+from .audit import Books, Query, find_loose_ends, read_books
 from .clock import SteppedClock
 from .disk import SmallDisk
 from .processes import Later, choose, find, kill, stop_for, wait_gone
@@ -29,11 +29,14 @@ from .storm import Fault, Strike
 from .weather import MAX_ATTEMPTS
 from .witness import PATIENCE_SECONDS, Witness
 
+PATH = "/apis/mahavishnu.dev/v1alpha1/namespaces/default"
 MAHAVISHNU = str(Path(sys.executable).with_name("mahavishnu"))
 LEASE_SECONDS = 2.0
 WORKERS = 3
 JOB_NAME = "chaos"
-JOB = f"/apis/mahavishnu.dev/v1alpha1/namespaces/default/scanjobs/{JOB_NAME}"
+SCAN_NAME = "scan"
+FILES = 30
+FILES_A_TASK = 3
 
 PROCESS_FAULTS = (
     Fault("kill server", 3),
@@ -64,6 +67,18 @@ def manifests(witness: Witness, plan: Sequence[str], *, seconds: float) -> list[
     return [kind | {"kind": "WorkerPool", "spec": pool}, kind | {"kind": "ScanJob", "spec": job}]
 
 
+def scan_manifest(source: Path) -> dict[str, Any]:
+    """A scan of files with one finding in each, so that its report tells whether each task counted once."""
+    source.mkdir()
+    for number in range(FILES):
+        (source / f"module_{number}.py").write_text("import os\n")
+    scan = {"tools": ["ruff", "codespell"], "chunking": {"mode": "Fixed", "size": FILES_A_TASK}}
+    spec = {"poolRef": {"name": JOB_NAME}, "source": {"path": str(source)}, "scan": scan}
+    spec |= {"maxAttempts": MAX_ATTEMPTS, "timeoutSeconds": 86400}
+    metadata = {"name": SCAN_NAME, "namespace": "default"}
+    return {"apiVersion": "mahavishnu.dev/v1alpha1", "kind": "ScanJob", "metadata": metadata, "spec": spec}
+
+
 class Embedded:
     """`with Embedded(...) as system`. `data` on the small disk where there is one."""
 
@@ -74,7 +89,7 @@ class Embedded:
     def __init__(self, folder: Path, witness: Witness, *, tasks: int, seconds: float, query: Query, data: Path) -> None:
         self.folder, self.data, self._query = folder, data, query
         self.plan: Sequence[str] = [f"t{number}" for number in range(tasks)]
-        self._manifests = manifests(witness, self.plan, seconds=seconds)
+        self._manifests = [*manifests(witness, self.plan, seconds=seconds), scan_manifest(folder / "source")]
         self.disk: SmallDisk | None = None
         self.restarts = 0
         self._stack, self._later = ExitStack(), Later()
@@ -157,27 +172,48 @@ class Embedded:
 
     def books(self) -> Books:
         """What the store says now."""
-        return read_books(self._query)
+        return read_books(self._query, JOB_NAME)
 
     def counts(self) -> Mapping[str, int]:
-        """status.tasks of the ScanJob at its end."""
+        """status.tasks of the ScanJob of commands at its end."""
+        counts: Mapping[str, int] = self._ended(JOB_NAME)["tasks"]
+        return counts
+
+    def _ended(self, name: str) -> Mapping[str, Any]:
+        """The status of a ScanJob at its end."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         status: Mapping[str, Any] = {}
         while status.get("phase") not in ("Succeeded", "Failed"):
             assert time.monotonic() < deadline, f"the ScanJob does not end: {status}"
             time.sleep(0.1)
-            status = json.loads(self._call("GET", JOB)).get("status") or {}
-        counts: Mapping[str, int] = status["tasks"]
-        return counts
+            status = json.loads(self._call("GET", f"{PATH}/scanjobs/{name}")).get("status") or {}
+        return status
 
     def shut_down(self) -> list[str]:
         """Stop it politely; what it left behind, in sentences."""
-        found = list(self._check_metrics())
+        found = [*self._check_scan(), *self._check_metrics()]
         self.server.stop(timeout=60)
         if self.server.exit_code != 0:
             found.append(f"the server ended with {self.server.exit_code}: {self.server.log_tail()}")
         found += [f"a file of a worker is left: {path}" for path in files_below(self.data / "workers")]
         found += [f"a temporary file is left: {path}" for path in files_below(self._temporary)]
+        return found
+
+    def _check_scan(self) -> list[str]:
+        """The report has each finding once, and no blob is there that no job names."""
+        status = self._ended(SCAN_NAME)
+        tasks, findings = status["tasks"], status.get("findings", {}).get("total")
+        expected = 2 * FILES // FILES_A_TASK
+        found = find_loose_ends(self._query)
+        if (status["phase"], tasks["total"], tasks["succeeded"]) != ("Succeeded", expected, expected):
+            found.append(f"the scan of {expected} tasks is {status}")
+        if findings != FILES:
+            found.append(f"the scan of {FILES} files has {findings} findings")
+        named = {sha for (sha,) in self._query("SELECT sha256 FROM blob_refs")}
+        files = files_below(self.data / "blobs")
+        found += [f"a blob is left that no job names: {file}" for file in files if file.name not in named]
+        if missing := named - {file.name for file in files}:
+            found.append(f"blobs are named and not there: {missing}")
         return found
 
     def _check_metrics(self) -> list[str]:
@@ -193,8 +229,7 @@ class Embedded:
 
     def _apply(self, manifest: Mapping[str, Any]) -> None:
         resource = manifest["kind"].lower() + "s"
-        path = f"/apis/mahavishnu.dev/v1alpha1/namespaces/default/{resource}"
-        self._call("POST", path, json.dumps(manifest).encode())
+        self._call("POST", f"{PATH}/{resource}", json.dumps(manifest).encode())
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"} if body else {}

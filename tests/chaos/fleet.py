@@ -24,7 +24,7 @@ from tests.cluster.process import Program, ServerProcess
 
 from .audit import Books, Query, read_books
 from .clock import SteppedClock
-from .dispatcher import POOL, Memory, Setup
+from .dispatcher import JOB, POOL, Memory, Setup
 from .network import FaultyNetwork
 from .processes import AGENT, RUNNER, TOOL, Later, choose, find, kill, stop_for
 from .storm import Fault, Strike
@@ -193,7 +193,7 @@ class Fleet:
 
     def books(self) -> Books:
         """What the store says now."""
-        return read_books(self._query)
+        return read_books(self._query, JOB)
 
     def counts(self) -> None:
         """There is no ScanJob here."""

@@ -40,16 +40,18 @@ def role(process: psutil.Process) -> str:
         return RUNNER
     if "mahavishnu_operator.worker" in words:
         return AGENT
-    return TOOL if words and "-I" in words else ""
+    return TOOL if words else ""
 
 
 def find(roots: Sequence[int], wanted: str) -> list[psutil.Process]:
-    """Those below the roots (roots included) that have this role, oldest first."""
+    """Those below the roots that have this role, oldest first; roots that are agents are among them."""
     found = []
     for pid in roots:
         with suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
             found += [process for process in [root, *root.children(recursive=True)] if role(process) == wanted]
+    if wanted != AGENT:
+        found = [process for process in found if process.pid not in roots]
     return sorted(found, key=lambda process: process.pid)
 
 
