@@ -68,6 +68,10 @@ test-313: $(VENV)-3.13/.installed
 test-long: $(STAMP) packages cluster-binaries ## the long tests
 	$(PYTEST) -m long tests
 
+.PHONY: chaos
+chaos: $(STAMP) packages cluster-binaries ## the long storms of faults alone, with one summary
+	$(PYTEST) -n 2 --dist loadgroup -m long tests/chaos
+
 .PHONY: bench
 bench: $(VENV)/.bench-installed ## latency and throughput next to dask.distributed, as JSON lines
 	$(BIN)/python -m benchmarks

@@ -7,7 +7,6 @@ nothing listens but the dispatcher, which wants a token.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,25 +16,13 @@ from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.resources.embedded import EmbeddedResources
 from mahavishnu_operator.resources.protocol import Key, Obj
 from mahavishnu_operator.store.protocol import Store
-from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.folders import make_data_folder
 
 from .aggregation import StoredReport
 from .engine import Engine, EngineOptions
 from .waiting import ShowProgress
 
 HOST = "127.0.0.1"
-
-
-def _make_writable(folder: Path) -> None:
-    """The data folder, there and ours to write. InvalidInput when it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot keep state in {folder}: {error.strerror}", hint="name a folder that you may write with --data"
-        ) from None
 
 
 class EmbeddedEngine:
@@ -64,7 +51,7 @@ class EmbeddedEngine:
 
     async def _open(self) -> None:
         folder = self._options.data_dir
-        await asyncio.to_thread(_make_writable, folder)
+        await asyncio.to_thread(make_data_folder, folder)
         self.resources = EmbeddedResources(folder / "objects.db")
         self._stack.push_async_callback(self.resources.close)
         self._engine = await self._stack.enter_async_context(Engine(self.resources, self._options))

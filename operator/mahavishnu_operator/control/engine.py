@@ -45,6 +45,7 @@ from mahavishnu_operator.scan.tools.registry import TOOLS
 from mahavishnu_operator.store.opening import open_store
 from mahavishnu_operator.store.protocol import StaleEpoch
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.support.folders import make_data_folder
 from mahavishnu_operator.support.metrics import Metric, counter
 
 from .acceptance import Policy
@@ -119,7 +120,7 @@ class Engine:
 
     async def _open(self) -> None:
         options, namespaces = self.options, self.options.namespaces
-        await asyncio.to_thread(options.data_dir.mkdir, parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(make_data_folder, options.data_dir)
         self.store = await open_store(options.data_dir, url=options.store_url, blob_folder=options.blob_dir)
         self._stack.push_async_callback(self.store.close)
         pace = Pace(lease_seconds=options.lease_seconds, renew_seconds=options.lease_seconds / 3)

@@ -149,8 +149,14 @@ def _lock(path: Path) -> int:
         raise Conflict(
             f"{path} is in use by process {holder}", hint="stop that process, or use another data folder"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise DatabaseFull(
+            f"cannot write {lock}: {error.strerror}", hint="free space on that disk; nothing was stored"
+        ) from None
     return descriptor
 
 
