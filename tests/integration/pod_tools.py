@@ -92,11 +92,30 @@ class Kubelet:
             {"name": c["name"], "image": c["image"], "imageID": "", "ready": True, "restartCount": 0, "state": state}
             for c in pod["spec"]["containers"]
         ]
-        status = {"phase": phase, "containerStatuses": containers}
+        ready = {"type": "Ready", "status": "True" if phase == "Running" else "False"}
+        status = {"phase": phase, "containerStatuses": containers, "conditions": [ready]}
         key = Key.of(pod)
         self._site.kubectl(
             *("patch", "pod", key.name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
         )
+
+    def bind(self, pod: Obj, *, node: str) -> None:
+        """Make a node that is ready, and put a Pod on it, as a scheduler does."""
+        make = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "spec": {"unschedulable": True}}
+        self._site.cluster.kubectl("create", "-f", "-", input=json.dumps(make))
+        meta = {"name": pod["metadata"]["name"], "namespace": self._site.namespace}
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": meta, "target": target}
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/binding"
+        self._site.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(binding))
+
+    def evict(self, pod: Obj) -> str:
+        """Ask for an eviction, as `kubectl drain` does: empty, or why not."""
+        meta = {"name": pod["metadata"]["name"], "namespace": self._site.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
+        asked = self._site.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body), check=False)
+        return asked.stderr
 
     async def close(self) -> None:
         for process in [process for pair in self.processes.values() for process in pair]:

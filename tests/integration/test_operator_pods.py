@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.cluster.client import Cluster
 from .operator_tools import (
     DEPLOY,
     GATED,
+    NOTE,
     POOL,
     OperatorProcess,
     Site,
@@ -105,6 +107,47 @@ async def test_a_pod_that_failed_is_replaced_and_its_task_runs_again(
     (tmp_path / "gate").touch()
     await kubelet.run(successor)
     assert counts(await site.ended("job")) == {"total": 1, "succeeded": 1, "retried": 1}
+
+
+async def test_a_busy_pod_is_not_evicted_and_an_idle_one_is(kubelet: Kubelet, site: Site, tmp_path: Path) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    await site.commands("job", python(GATED, tmp_path / "began", tmp_path / "gate"))
+    await written(tmp_path / "began")
+    (busy,) = await kubelet.pods(1, where=lambda p: p["metadata"]["labels"].get("mahavishnu.dev/busy") == "true")
+    assert busy["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert "disruption budget" in kubelet.evict(pod)
+    (tmp_path / "gate").touch()
+    await site.ended("job")
+    (idle,) = await kubelet.pods(1, where=lambda p: "mahavishnu.dev/busy" not in p["metadata"]["labels"])
+    assert "cluster-autoscaler.kubernetes.io/safe-to-evict" not in idle["metadata"]["annotations"]
+    assert kubelet.evict(pod) == ""
+
+
+async def test_a_worker_on_a_cordoned_node_is_leased_nothing(kubelet: Kubelet, site: Site, tmp_path: Path) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    kubelet.bind(pod, node=site.namespace)
+    await kubelet.run(pod)
+    await site.ready(1)
+    await site.commands("job", python(NOTE, tmp_path / "ran"))
+    await site.commands("other", ["true"], queueTimeoutSeconds=1)
+    assert condition(await site.ended("other"), "Failed") == ("True", "QueueTimedOut")
+    assert not (tmp_path / "ran").exists()
+    site.kubectl("uncordon", site.namespace)
+    assert (await site.ended("job"))["phase"] == "Succeeded"
+    site.kubectl("delete", "node", site.namespace)
+
+
+async def test_a_pool_has_a_network_policy_unless_somebody_else_writes_it(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    await kubelet.pods(1)
+    policy = json.loads(site.kubectl("get", "networkpolicy", f"mahavishnu-{POOL}", "-o", "json"))
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]
+    site.kubectl("patch", "wp", POOL, "--type=merge", "-p", '{"spec":{"kubernetes":{"networkPolicy":"Unmanaged"}}}')
+    site.kubectl("wait", "--for=delete", f"networkpolicy/mahavishnu-{POOL}", "--timeout=60s")
 
 
 async def test_a_template_edit_replaces_idle_pods(kubelet: Kubelet, site: Site) -> None:

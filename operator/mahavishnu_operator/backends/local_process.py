@@ -109,6 +109,9 @@ class LocalProcessBackend:
             if w.pool == pool
         ]
 
+    async def prepare(self, template: PoolTemplate) -> None:
+        """Nothing stands around processes."""
+
     async def start(self, template: PoolTemplate, worker: str) -> None:
         """Start one agent. BackendError when the process cannot be made."""
         key = (template.key, worker)

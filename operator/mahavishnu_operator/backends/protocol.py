@@ -64,6 +64,10 @@ class Backend(Protocol):
         """The workers of a pool that exist, failed ones too until `remove`."""
         ...
 
+    async def prepare(self, template: PoolTemplate) -> None:
+        """Make what stands around a pool's workers, before the first of them; at no cost when it is there."""
+        ...
+
     async def start(self, template: PoolTemplate, worker: str) -> None:
         """Start one worker under that name."""
         ...

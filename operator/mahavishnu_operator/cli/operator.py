@@ -75,6 +75,16 @@ def operator(
     dispatch_port: Annotated[
         int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
     ] = DISPATCH_PORT,
+    dispatch_cert: Annotated[
+        Path | None,
+        typer.Option("--dispatch-cert", metavar="FILE", help="Its TLS certificate: needed beyond loopback."),
+    ] = None,
+    dispatch_key: Annotated[
+        Path | None, typer.Option("--dispatch-key", metavar="FILE", help="The key of that certificate.")
+    ] = None,
+    allow_plain_http: Annotated[
+        bool, typer.Option("--allow-plain-http", help="Do without TLS: the network between is trusted with tokens.")
+    ] = False,
     probe_host: Annotated[
         str,
         typer.Option("--probe-host", help="Address of /healthz and /metrics, and on loopback also of the results."),
@@ -107,6 +117,9 @@ def operator(
         blob_dir=blob_dir or settings.blob_dir,
         dispatch_host=dispatch_host,
         dispatch_port=dispatch_port,
+        dispatch_certificate=_existing(dispatch_cert, "--dispatch-cert"),
+        dispatch_key=_existing(dispatch_key, "--dispatch-key"),
+        dispatch_plain_http=allow_plain_http,
         enable_local_process=enable_local_process,
         kubernetes=_kubernetes(worker_image, dispatcher_url, dispatcher_ca, log_level=settings.log_level),
         path_roots=roots,
@@ -116,6 +129,13 @@ def operator(
     )
     connection = find_connection(kubeconfig, context)
     asyncio.run(run_operator(OperatorOptions(engine, connection, probe_host=probe_host, probe_port=probe_port)))
+
+
+def _existing(file: Path | None, option: str) -> Path | None:
+    """The file, if one was named. InvalidInput: it is not there."""
+    if file is not None and not file.is_file():
+        raise InvalidInput(f"{option} {file} is no file", hint="name a file of PEM text")
+    return file
 
 
 def _kubernetes(image: str | None, url: str | None, ca: Path | None, *, log_level: str) -> KubernetesSettings | None:

@@ -78,6 +78,9 @@ class EngineOptions:
     blob_dir: Path | None = None
     dispatch_host: str = "127.0.0.1"
     dispatch_port: int = 8681
+    dispatch_certificate: Path | None = None
+    dispatch_key: Path | None = None
+    dispatch_plain_http: bool = False
     enable_local_process: bool = False
     kubernetes: KubernetesSettings | None = None
     path_roots: tuple[Path, ...] | None = ()
@@ -126,7 +129,14 @@ class Engine:
         pace = Pace(lease_seconds=options.lease_seconds, renew_seconds=options.lease_seconds / 3)
         holder = f"{socket.gethostname()}/{os.getpid()}"
         self.dispatch = await self._stack.enter_async_context(Dispatcher(self.store, holder=holder, pace=pace))
-        server = DispatchServer(self.dispatch, host=options.dispatch_host, port=options.dispatch_port)
+        server = DispatchServer(
+            self.dispatch,
+            host=options.dispatch_host,
+            port=options.dispatch_port,
+            tls_certificate=options.dispatch_certificate,
+            tls_key=options.dispatch_key,
+            allow_plain_http=options.dispatch_plain_http,
+        )
         self.server = await self._stack.enter_async_context(server)
         policy = Policy(
             options.enable_local_process,
@@ -186,8 +196,12 @@ class Engine:
             settings,
             on_change=lambda pool: self.enqueue(WORKER_POOL, pool),
             on_exit=self._worker_ended,
+            on_cordon=lambda pool, worker, cordoned: self.dispatch.set_cordoned(
+                pool=str(pool), worker=worker, cordoned=cordoned
+            ),
             namespaces=self.options.namespaces,
         )
+        self.dispatch.engagement.mark_with(backend.mark)
         self._spawn(backend.run(), "watching pods")
         return backend
 

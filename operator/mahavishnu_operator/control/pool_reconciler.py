@@ -162,8 +162,15 @@ class PoolReconciler:
                     await each.stop(key, name, grace_seconds=grace)
             changed = changed or name not in memory.asked_to_leave
             memory.asked_to_leave.add(name)
-        if decision.start and spec is not None and obj is not None and backend is not None:
-            changed = await self._start(key, memory, obj, backend, state, decision.start) or changed
+        if obj is not None and spec is not None and backend is not None and state.refusal is None:
+            template = PoolTemplate(
+                key=key,
+                uid=memory.uid,
+                slots=spec.slots_per_worker,
+                revision=state.revision,
+                spec=obj.get("spec") or {},
+            )
+            changed = await self._start(memory, backend, template, decision.start) or changed
         return changed
 
     async def _remove(self, key: Key, memory: _Memory, obj: Obj | None, worker: ObservedWorker) -> None:
@@ -174,20 +181,18 @@ class PoolReconciler:
             failed = Happening(EventReason.WORKER_FAILED, f"worker {worker.name} {worker.message}", warning=True)
             await self._recorder.record(obj, [failed])
 
-    async def _start(
-        self, key: Key, memory: _Memory, obj: Obj, backend: Backend, state: PoolState, number: int
-    ) -> bool:
-        spec = obj.get("spec") or {}
-        slots = state.spec.slots_per_worker if state.spec is not None else 1
-        template = PoolTemplate(key=key, uid=memory.uid, slots=slots, revision=state.revision, spec=spec)
-        for _ in range(number):
-            try:
-                await backend.start(template, fresh_name(key.name))
-            except BackendError as problem:
-                self._note_error(memory, problem)
-                return True
-        memory.backend_error = ""
-        return True
+    async def _start(self, memory: _Memory, backend: Backend, template: PoolTemplate, number: int) -> bool:
+        """Prepare the pool and start so many workers; whether another look would show a change."""
+        try:
+            await backend.prepare(template)
+            for _ in range(number):
+                await backend.start(template, fresh_name(template.key.name))
+        except BackendError as problem:
+            self._note_error(memory, problem)
+            return True
+        if number:
+            memory.backend_error = ""
+        return number > 0
 
     def _note_error(self, memory: _Memory, problem: BackendError) -> str:
         log.warning("a backend failed", error=str(problem))

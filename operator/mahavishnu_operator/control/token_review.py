@@ -75,7 +75,7 @@ class TokenReviewer:
             raise Forbidden(
                 f"Pod {key} belongs to a WorkerPool {pool} that does not exist any more", hint="it will be deleted"
             )
-        return Identity(str(pool), key.name)
+        return Identity(str(pool), key.name, guarded=True)
 
 
 def _pod_of(user: Obj) -> tuple[Key, str]:

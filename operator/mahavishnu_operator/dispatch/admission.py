@@ -41,7 +41,7 @@ class Admission:
         sha256 = digest(token)
         found = await self._core.store.find_token(sha256)
         if found is not None and hmac.compare_digest(found.token_sha256, sha256):
-            return Identity(found.pool, found.worker)
+            return Identity(found.pool, found.worker, guarded=False)
         return None if self._identify is None else await self._identify(token)
 
     async def register(self, token: str, request: RegisterRequest) -> RegisterResponse:
@@ -68,7 +68,9 @@ class Admission:
             )
         check_register(request)
         core.check_alive()
-        session, worker, before = core.workers.register(request, wall=core.wall(), now=core.clock())
+        session, worker, before = core.workers.register(
+            request, wall=core.wall(), now=core.clock(), guarded=found.guarded
+        )
         await self._settle_holds(worker, before, request.holds)
         core.worker_changed(worker.pool, worker.name)
         pace = core.pace
@@ -117,7 +119,7 @@ class Admission:
         if registered is not None:
             core.workers.remove(registered)
             core.waiting.wake_worker(registered)
-        core.workers.forget_drain(id_)
+        core.workers.forget_marks(id_)
         await core.keep(core.store.drop_tokens(core.epoch, pool=pool, worker=worker))
         await core.finish(
             self._settler.lose(

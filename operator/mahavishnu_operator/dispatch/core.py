@@ -172,7 +172,7 @@ class Core:
 
     def free_slots(self, worker: Worker) -> int:
         """How many tasks a worker could start now; negative when it was leased some ahead."""
-        return worker.slots - self.held(worker)
+        return (0 if self.workers.cordoned(worker.id) else worker.slots) - self.held(worker)
 
     def held(self, worker: Worker) -> int:
         """Leases of a worker, those that are being written included."""

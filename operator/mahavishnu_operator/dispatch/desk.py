@@ -29,6 +29,7 @@ from mahavishnu_operator.store.records import OutputPiece, TaskKey
 
 from .callers import Caller
 from .core import Core
+from .engagement import Engagement
 from .errors import (
     ClientGone,
     SessionUnknown,
@@ -49,8 +50,8 @@ CHUNK_COST = 256  # bytes that a piece takes in the store besides its data: many
 class Desk:
     """Answers workers. All methods raise CallRefused."""
 
-    def __init__(self, core: Core, lessor: Lessor, settler: Settler) -> None:
-        self._core, self._lessor, self._settler = core, lessor, settler
+    def __init__(self, core: Core, lessor: Lessor, settler: Settler, engagement: Engagement) -> None:
+        self._core, self._lessor, self._settler, self._engagement = core, lessor, settler, engagement
 
     @contextmanager
     def call(self, session: str) -> Iterator[Worker]:
@@ -83,6 +84,9 @@ class Desk:
             self._lessor.check_current(worker)
             if core.workers.draining(worker.id):
                 return [], True
+            if self._engagement.missing(worker) and self._lessor.has_work(worker):
+                await self._engagement.engage(worker)
+                continue
             chosen = self._lessor.choose(worker, request.max)
             if chosen:
                 core.waiting.wake(worker.pool)  # who waits behind this one may take the rest

@@ -26,6 +26,7 @@ from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, Task
 from .admission import Admission
 from .core import Core, Pace
 from .desk import Desk
+from .engagement import Engagement
 from .grants import Lessor
 from .jobs import Jobs
 from .meters import Meters
@@ -61,7 +62,8 @@ class Dispatcher:
         self.meters = Meters(registry)
         self.core = Core(store, pace=pace or Pace(), meters=self.meters, clock=clock, wall=wall)
         settler = Settler(self.core)
-        self.desk = Desk(self.core, Lessor(self.core), settler)
+        self.engagement = Engagement(self.core)
+        self.desk = Desk(self.core, Lessor(self.core), settler, self.engagement)
         self.admission = Admission(self.core, settler)
         self.timekeeper = Timekeeper(self.core, settler)
         self._jobs = Jobs(self.core)
@@ -80,6 +82,7 @@ class Dispatcher:
         self._jobs.closed = await rebuild(core)
         core.started = True
         core.begin(self.timekeeper.run())
+        core.begin(self.engagement.run())
 
     async def run(self) -> None:
         """Return after `close`; raise what made the dispatcher stop (StaleEpoch: another one took over)."""
@@ -216,4 +219,11 @@ class Dispatcher:
     async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:
         """Its process is dead: its attempts end now, its token too."""
         self.core.check_alive()
+        self.engagement.forget(worker_id(pool, worker))
         await self.admission.gone(pool=pool, worker=worker, message=message)
+
+    def set_cordoned(self, *, pool: str, worker: str, cordoned: bool) -> None:
+        """Lease a worker nothing new while its machine takes no new work."""
+        if self.core.workers.cordon(worker_id(pool, worker), cordoned=cordoned):
+            self.core.worker_changed(pool, worker)
+            self.core.waiting.wake(pool)

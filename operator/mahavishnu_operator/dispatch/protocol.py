@@ -57,10 +57,11 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which worker a token belongs to. `pool` is `namespace/name`."""
+    """Which worker a token belongs to. `pool` is `namespace/name`; `guarded`: busy ones are protected (engagement)."""
 
     pool: str
     worker: str
+    guarded: bool
 
 
 # Who a bearer of a token that was not issued here is; None: not known. Raises CallRefused.
@@ -136,6 +137,10 @@ class Dispatch(Protocol):
 
     async def begin_drain(self, *, pool: str, worker: str) -> bool:
         """Lease this worker nothing more; True when it holds nothing (it may be stopped now)."""
+        ...
+
+    def set_cordoned(self, *, pool: str, worker: str, cordoned: bool) -> None:
+        """Lease a worker nothing new while its machine takes no new work."""
         ...
 
     async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:

@@ -42,6 +42,7 @@ class Worker:
     calls: int = 0  # requests of it that are being answered
     granting: int = 0  # tasks taken for it whose grant is being written
     tasks_done: int = 0
+    guarded: bool = False  # its backend protects busy workers, and is told of each before it is one
     drain_told: bool = False
     told: frozenset[tuple[Hold, bool]] = frozenset()  # cancelled and lost holds, and whether it had named them
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,11 +56,14 @@ class Workers:
         self._by_session: dict[str, Worker] = {}
         self._by_pool: dict[str, dict[str, Worker]] = {}
         self._draining: set[str] = set()
+        self._cordoned: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def register(self, request: RegisterRequest, *, wall: float, now: float) -> tuple[str, Worker, Worker | None]:
+    def register(
+        self, request: RegisterRequest, *, wall: float, now: float, guarded: bool = False
+    ) -> tuple[str, Worker, Worker | None]:
         """A new session for a worker: (session, worker, the registration that it replaces)."""
         session = secrets.token_urlsafe(32)
         id_ = worker_id(request.pool, request.worker)
@@ -75,6 +79,7 @@ class Workers:
             idle_since=wall,
             last_seen=now,
             tasks_done=before.tasks_done if before is not None else 0,
+            guarded=guarded,
         )
         if before is not None:
             self.remove(before)
@@ -126,6 +131,17 @@ class Workers:
         """It is leased nothing more."""
         return id_ in self._draining
 
-    def forget_drain(self, id_: str) -> None:
+    def forget_marks(self, id_: str) -> None:
         """Its process is gone."""
         self._draining.discard(id_)
+        self._cordoned.discard(id_)
+
+    def cordon(self, id_: str, *, cordoned: bool) -> bool:
+        """Lease nothing to that name while its machine takes no new work; whether that is news."""
+        before = id_ in self._cordoned
+        (self._cordoned.add if cordoned else self._cordoned.discard)(id_)
+        return before is not cordoned
+
+    def cordoned(self, id_: str) -> bool:
+        """Its machine takes no new work."""
+        return id_ in self._cordoned

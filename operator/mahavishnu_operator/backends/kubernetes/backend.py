@@ -23,21 +23,28 @@ from mahavishnu_operator.resources.protocol import EventType, Key, Obj, WatchEve
 from mahavishnu_operator.resources.selection import Selection
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
+from .guards import BUDGET, NETWORK_POLICY, disruption_budget, guard_name, network_policy
 from .phases import observe_pod
 from .pods import worker_pod
-from .settings import POD, KubernetesSettings
+from .settings import NODE, POD, KubernetesSettings
 
 log = structlog.get_logger(__name__)
 
+FIELD_MANAGER = "mahavishnu"
+# What autoscalers of nodes ask a Pod before they take its node away: cluster-autoscaler, and karpenter.
+NOT_SAFE_TO_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+
 OnChange = Callable[[Key], None]
 OnExit = Callable[[Key, str, str], Awaitable[None]]
+OnCordon = Callable[[Key, str, bool], None]
 
 
 class KubernetesBackend:
     """Workers as Pods; see backends.protocol.Backend. `run` follows the Pods until cancelled.
 
     `on_change(pool)` is called when a Pod of a pool changed; `on_exit(pool, worker, message)` is awaited when one
-    has gone. `namespaces` empty: all.
+    has gone; `on_cordon(pool, worker, cordoned)` is called with whether its node takes no new work. `namespaces`
+    empty: all.
     """
 
     name = "kubernetes"
@@ -49,6 +56,7 @@ class KubernetesBackend:
         *,
         on_change: OnChange,
         on_exit: OnExit,
+        on_cordon: OnCordon,
         namespaces: tuple[str, ...] = (),
     ) -> None:
         self._resources, self._settings = resources, settings
@@ -58,6 +66,10 @@ class KubernetesBackend:
             namespace: Reflector(chosen, POD, on_change=self._changed, namespace=namespace)
             for namespace in namespaces or (None,)
         }
+        # Whether a node takes new work can be seen with rights on nodes, which an operator for some namespaces lacks.
+        self._nodes = None if namespaces else Reflector(resources, NODE, on_change=self._node_changed)
+        self._on_cordon = on_cordon
+        self._prepared: dict[str, tuple[Obj, ...]] = {}  # by pool UID: what stands around it
         self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
         self._gone: asyncio.Queue[tuple[Key, str, str]] = asyncio.Queue()
 
@@ -65,7 +77,7 @@ class KubernetesBackend:
         """List and watch Pods, and report those that have gone, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report_gone())
-            for reflector in self._reflectors.values():
+            for reflector in (*self._reflectors.values(), *([self._nodes] if self._nodes is not None else [])):
                 group.create_task(reflector.run())
 
     async def observe(self, pool: Key) -> list[ObservedWorker]:
@@ -75,6 +87,33 @@ class KubernetesBackend:
                 f"the Pods of pool {pool} are not known yet: the API server has not answered a complete list"
             )
         return [observe_pod(pod) for pod in self._pods.get(pool, {}).values()]
+
+    async def prepare(self, template: PoolTemplate) -> None:
+        """Apply the pool's PodDisruptionBudget and, unless it is unmanaged, its NetworkPolicy. BackendError."""
+        pool, uid = template.key, template.uid
+        managed = (template.spec.get("kubernetes") or {}).get("networkPolicy", "Managed") == "Managed"
+        policy = network_policy(pool, uid, dispatcher_port=self._settings.dispatcher_port)
+        wanted = (disruption_budget(pool, uid), *([policy] if managed else []))
+        if self._prepared.get(uid) == wanted:
+            return
+        try:
+            for kind, manifest in zip((BUDGET, NETWORK_POLICY), wanted, strict=False):
+                await self._resources.apply(kind, manifest, field_manager=FIELD_MANAGER, force=True)
+            if not managed:
+                with suppress(NotFound):
+                    await self._resources.delete(NETWORK_POLICY, Key(pool.namespace, guard_name(pool)))
+        except MahavishnuError as error:
+            raise BackendError(
+                f"what protects the Pods of pool {pool} could not be applied: {error.message}", hint=error.hint
+            ) from error
+        self._prepared[uid] = wanted
+
+    async def mark(self, pool: str, worker: str, busy: bool) -> None:
+        """Label a Pod busy, or take the label off. NotFound when it has gone; Unreachable ..."""
+        namespace, _, _ = pool.partition("/")
+        annotations = NOT_SAFE_TO_EVICT if busy else dict.fromkeys(NOT_SAFE_TO_EVICT)
+        patch = {"metadata": {"labels": {Label.BUSY: "true" if busy else None}, "annotations": annotations}}
+        self._take_in(EventType.MODIFIED, await self._resources.merge(POD, Key(namespace, worker), patch))
 
     async def start(self, template: PoolTemplate, worker: str) -> None:
         """Make a Pod. BackendError: the API server refused it, or did not answer."""
@@ -128,6 +167,7 @@ class KubernetesBackend:
             pool = _pool_of(pod)
             if pool is not None:
                 self._pods.setdefault(pool, {})[key.name] = pod
+                self._tell_cordon(pool, pod)
                 self._on_change(pool)
             return
         for pool, pods in list(self._pods.items()):
@@ -137,6 +177,18 @@ class KubernetesBackend:
                     del self._pods[pool]
                 self._gone.put_nowait((pool, key.name, observe_pod(last).message or "its Pod was deleted"))
                 self._on_change(pool)
+
+    def _node_changed(self, node: Key) -> None:
+        for pool, pods in self._pods.items():
+            for pod in pods.values():
+                if pod["spec"].get("nodeName") == node.name:
+                    self._tell_cordon(pool, pod)
+
+    def _tell_cordon(self, pool: Key, pod: Obj) -> None:
+        name = pod["spec"].get("nodeName")
+        node = self._nodes.store.get(Key("default", name)) if self._nodes is not None and name else None
+        if node is not None:
+            self._on_cordon(pool, pod["metadata"]["name"], bool(node["spec"].get("unschedulable")))
 
     async def _report_gone(self) -> None:
         while True:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from mahavishnu_operator.api.reasons import GROUP
 from mahavishnu_operator.resources.protocol import Kind
 
 POD = Kind("Pod", "pods", "pod", "po", api="v1")
+NODE = Kind("Node", "nodes", "node", "no", api="v1")
 AUDIENCE = f"dispatcher.{GROUP}"  # of a worker's token: the API server refuses it as its own
 
 
@@ -23,3 +25,9 @@ class KubernetesSettings:
     ca_pem: str = ""
     audience: str = AUDIENCE
     log_level: str = "info"
+
+    @property
+    def dispatcher_port(self) -> int:
+        """The port in `dispatcher_url`, which is also that of the operator's Pod."""
+        parts = urlsplit(self.dispatcher_url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
