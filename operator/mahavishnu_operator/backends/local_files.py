@@ -56,7 +56,7 @@ class WorkerFiles:
 
     @property
     def pid(self) -> Path:
-        """Pid and start time of the agent, while it runs."""
+        """Pid and start of the agent, while it runs."""
         return self.folder / "agent.pid"
 
     def make(self) -> None:
@@ -70,10 +70,10 @@ class WorkerFiles:
     def write_pid(self, pid: int) -> None:
         """Say who the agent is; a child that ended already is not written down."""
         try:
-            started = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
+            started = _start_of(pid)
+        except (FileNotFoundError, ProcessLookupError):
             return
-        self.pid.write_text(json.dumps({"pid": pid, "startTime": started}))
+        self.pid.write_text(json.dumps({"pid": pid, "started": started}))
 
     def last_words(self) -> str:
         """The end of the log on one line; '' when there is none."""
@@ -151,15 +151,25 @@ def _remove(folders: Sequence[Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start_of(pid: int) -> str:
+    """Which process has that number: the boot, and the clock ticks since then, which no step of a clock changes.
+
+    FileNotFoundError or ProcessLookupError: none has.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    ticks = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]  # field 22, proc(5)
+    return f"{boot}/{int(ticks)}"
+
+
 def _same_process(pid_file: Path) -> psutil.Process | None:
     """The process that the file names, if it still is that very one."""
     try:
         entry = json.loads(pid_file.read_text())
         process = psutil.Process(int(entry["pid"]))
-        if abs(process.create_time() - float(entry["startTime"])) > 1.0:
+        if entry["started"] != _start_of(process.pid):
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
-    except (FileNotFoundError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return None
     except (ValueError, KeyError, TypeError):
         log.warning("a pid file cannot be read; its worker ends by itself when its pipe does", file=str(pid_file))

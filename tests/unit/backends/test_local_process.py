@@ -204,13 +204,12 @@ async def test_a_program_that_is_not_there_is_an_error_in_words(tmp_path: Path) 
     await made.close()
 
 
-def orphan(folder: Path, worker: str, start_time: float | None = None) -> subprocess.Popen[bytes]:
+def orphan(folder: Path, worker: str) -> subprocess.Popen[bytes]:
     """A process that an earlier parent wrote down and that did not notice its death."""
     child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
     files = WorkerFiles.of(folder, POOL, worker)
     files.make()
-    started = psutil.Process(child.pid).create_time() if start_time is None else start_time
-    files.pid.write_text(json.dumps({"pid": child.pid, "startTime": started}))
+    files.write_pid(child.pid)
     return child
 
 
@@ -225,10 +224,28 @@ async def test_a_worker_that_survived_its_parent_is_killed_and_named(
     assert await reap_previous(tmp_path) == []
 
 
+async def test_a_worker_is_known_again_after_a_step_of_the_wall_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mahavishnu_operator.backends.local_files.LEAVE_SECONDS", 0.1)
+    child = orphan(tmp_path, "w1")
+    right = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: right + 3600)  # the kernel's own figure moves along
+    await reap_previous(tmp_path)
+    assert not psutil.pid_exists(child.pid)
+    child.wait()
+
+
 async def test_a_process_that_got_the_pid_later_is_left_alone(tmp_path: Path) -> None:
-    child = orphan(tmp_path, "w1", start_time=1.0)
+    child = orphan(tmp_path, "w1")
+    before = WorkerFiles.of(tmp_path, POOL, "w0")
+    before.make()
+    before.write_pid(os.getpid())
+    written = json.loads(before.pid.read_text())
+    WorkerFiles.of(tmp_path, POOL, "w1").pid.write_text(json.dumps(written | {"pid": child.pid}))
+    before.pid.unlink()
     try:
-        assert await reap_previous(tmp_path) == [(POOL, "w1")]
+        assert await reap_previous(tmp_path) == [(POOL, "w0"), (POOL, "w1")]
         assert child.poll() is None
     finally:
         child.kill()
