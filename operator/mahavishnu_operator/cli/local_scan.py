@@ -159,12 +159,13 @@ async def _report(
     if refused:
         raise InvalidInput(refused["message"])
     log = await engine.report(job["metadata"]["uid"])
-    if log is not None and request.sarif is not None:
-        _write(request.sarif, log.sarif)
     if request.as_json:
         print(json.dumps({"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(log, status)}))
     elif log is not None:
         print_report(log.reports, seconds=seconds, stream=sys.stdout)
+    if log is not None and request.sarif is not None:  # after it was shown: a full disk must not cost the whole answer
+        sys.stdout.flush()
+        _write(request.sarif, log.sarif)
     if log is not None and log.plan is not None:
         _say_what_was_left_out(log.plan)
     if interrupt is not None:

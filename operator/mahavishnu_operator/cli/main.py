@@ -15,6 +15,7 @@ import typer
 
 from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.text import printable
 
 from . import logs, objects, operator, scan, store, up, worker
 from .exits import exit_code_of
@@ -64,7 +65,7 @@ def run() -> None:
     try:
         app()
     except MahavishnuError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {printable(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(f"hint: {printable(error.hint)}", file=sys.stderr)
         sys.exit(exit_code_of(error))

@@ -102,5 +102,5 @@ def find_condition(obj: Obj, type_: str) -> Obj | None:
 
 
 def say(text: str) -> None:
-    """A line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person, on stderr; its words may be a tool's own."""
+    print(printable(text), file=sys.stderr, flush=True)

@@ -13,8 +13,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .model import Finding
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 SCHEME = "mahavishnu/v1"
 LENGTH = 32  # hex digits: 128 bits
@@ -33,14 +37,24 @@ def with_fingerprints(
     `line_text(path, line)` answers the raw bytes of a line (from 1), or None when it cannot be read: then
     the message stands in for it.
     """
-    seen: Counter[tuple[bytes, ...]] = Counter()
+    seen: Counter[bytes] = Counter()
     out: list[Finding] = []
+    line = ("", 0)
+    known: dict[tuple[str, str], Hash] = {}  # of the line that was hashed last, which may be megabytes
     for finding in sorted(findings, key=position):
-        raw = line_text(finding.path, finding.line) if finding.line > 0 else None
-        text = b"message:" + _encode(finding.message) if raw is None else b"line:" + b" ".join(raw.split())
-        key = (_encode(finding.tool), _encode(finding.rule), os.fsencode(finding.path), text)
-        out.append(replace(finding, fingerprint=_digest((*key, str(seen[key]).encode()))))
-        seen[key] += 1
+        if line != (finding.path, finding.line):
+            line, known = (finding.path, finding.line), {}
+        hashed = known.get((finding.tool, finding.rule))
+        if hashed is None:
+            raw = line_text(finding.path, finding.line) if finding.line > 0 else None
+            text = b"message:" + _encode(finding.message) if raw is None else b"line:" + b" ".join(raw.split())
+            hashed = _hash((_encode(finding.tool), _encode(finding.rule), os.fsencode(finding.path), text))
+            if raw is not None:
+                known[finding.tool, finding.rule] = hashed
+        same = hashed.digest()
+        numbered = _add(hashed.copy(), str(seen[same]).encode())
+        out.append(replace(finding, fingerprint=numbered.hexdigest()[:LENGTH]))
+        seen[same] += 1
     return tuple(out)
 
 
@@ -48,9 +62,15 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _digest(parts: tuple[bytes, ...]) -> str:
-    """Each part with its length in front, so that no two lists of parts look alike."""
+def _hash(parts: tuple[bytes, ...]) -> Hash:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:LENGTH]
+        _add(digest, part)
+    return digest
+
+
+def _add(digest: Hash, part: bytes) -> Hash:
+    """Each part with its length in front, so that no two lists of parts look alike."""
+    digest.update(len(part).to_bytes(8, "big"))
+    digest.update(part)
+    return digest

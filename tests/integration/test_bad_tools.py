@@ -1,0 +1,161 @@
+"""Scanners that crash, flood, hang, run away or talk nonsense, under the real `mahavishnu scan`.
+
+Each time: exit code 3 and why in words, never a clean scan; no process and no file is left.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .faked_tools import scan
+
+FINDING = {
+    "filename": "a.py",
+    "code": "F821",
+    "message": "undefined name",
+    "severity": "error",
+    "location": {"row": 1, "column": 1},
+    "end_location": {"row": 1, "column": 2},
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / "a.py").write_text("x = 1\n")
+    return folder
+
+
+def incomplete(done: subprocess.CompletedProcess[str], folder: Path) -> str:
+    """What was said of a scan whose tool gave no answer."""
+    assert done.returncode == 3, (done.stdout[-2000:], done.stderr[-2000:])
+    assert "Traceback" not in done.stderr
+    assert list((folder / "tmp").iterdir()) == []
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        pytest.param("print('[')", "printed no list of findings", id="half of JSON"),
+        pytest.param("print('{}')", "printed no list of findings", id="another JSON"),
+        pytest.param("print('[' * 100_000)", "printed no list of findings", id="deep JSON"),
+        pytest.param("print('[1e400, NaN]')", "printed no list of findings", id="no numbers"),
+        pytest.param("print('all is well')", "printed no list of findings", id="no JSON"),
+        pytest.param(
+            f"print({json.dumps([{**FINDING, 'filename': chr(0xD800)}])!r}); sys.exit(1)",
+            "printed no list of findings",
+            id="half a character",
+        ),
+        pytest.param("pass", "printed no list of findings", id="nothing"),
+        pytest.param("raise SystemExit(77)", "exit code 77", id="a code of its own"),
+        pytest.param("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", id="a segmentation fault"),
+        pytest.param("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", id="killed"),
+        pytest.param("sys.stderr.write('\\x1b[2J' + chr(0) * 3); sys.exit(2)", "exit code 2", id="terminal commands"),
+    ],
+)
+def test_a_tool_without_an_answer_has_not_looked(tmp_path: Path, tree: Path, code: str, words: str) -> None:
+    said = incomplete(scan(tmp_path, tree, "--tool", "ruff", ruff=code), tmp_path)
+    assert words in said
+    assert "\x1b" not in said
+
+
+def test_a_tool_that_finds_in_files_of_its_own_invention_is_reported_and_opens_nothing(
+    tmp_path: Path, tree: Path
+) -> None:
+    odd = [{**FINDING, "filename": name} for name in ("/etc/passwd", "../../x", "a\0b", "")]
+    done = scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=f"print({json.dumps(odd)!r})\nsys.exit(1)")
+    assert done.returncode == 1, done.stderr
+    assert len(json.loads(done.stdout)["sarif"]["runs"][0]["results"]) == len(odd)
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_tool_that_writes_a_gigabyte_is_stopped(tmp_path: Path, tree: Path, stream: int) -> None:
+    flood = f"import os\npiece = b'x' * 65536\nfor _ in range(16384): os.write({stream}, piece)"
+    assert "wrote more than its output limit" in incomplete(
+        scan(tmp_path, tree, "--tool", "ruff", ruff=flood), tmp_path
+    )
+
+
+def test_a_flood_of_findings_is_counted_and_the_worst_of_it_kept(tmp_path: Path, tree: Path) -> None:
+    note, error = json.dumps({**FINDING, "severity": "info"}), json.dumps(FINDING)
+    flood = f"sys.stdout.write('[' + ({note!r} + ',') * 60_000 + {error!r} + ']')\nsys.exit(1)"
+    done = scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=flood)
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout)
+    (run,) = answer["sarif"]["runs"]
+    assert (answer["findings"]["total"], len(run["results"]), run["results"][0]["level"]) == (60_001, 50_000, "error")
+    assert "10001 of 60001 results" in json.dumps(run["invocations"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("import time; time.sleep(600)", id="sleeps"),
+        pytest.param(
+            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)", id="ignores SIGTERM"
+        ),
+        pytest.param(
+            "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\ntime.sleep(600)",
+            id="forks into a session of its own",
+        ),
+    ],
+)
+def test_a_tool_that_hangs_is_ended_with_all_it_started(tmp_path: Path, tree: Path, code: str) -> None:
+    incomplete(scan(tmp_path, tree, "--tool", "ruff", "--timeout", "10", ruff=code), tmp_path)
+    program = str(tmp_path / "environment" / "bin" / "ruff")
+    assert not [each.pid for each in psutil.process_iter(["cmdline"]) if program in (each.info["cmdline"] or ())]
+
+
+def test_a_tool_that_left_a_child_behind_has_answered_and_the_child_is_gone(tmp_path: Path, tree: Path) -> None:
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\nprint('[]')"
+    done = scan(tmp_path, tree, "--tool", "ruff", ruff=code)
+    assert done.returncode == 0, done.stderr
+    program = str(tmp_path / "environment" / "bin" / "ruff")
+    assert not [each.pid for each in psutil.process_iter(["cmdline"]) if program in (each.info["cmdline"] or ())]
+
+
+def test_one_tool_that_fails_spares_the_others(tmp_path: Path, tree: Path) -> None:
+    (tree / "a.py").write_text("exec('')\n")
+    done = scan(tmp_path, tree, "--tool", "ruff", "--tool", "bandit", ruff="sys.exit(9)")
+    assert "B102" in done.stdout
+    assert "exit code 9" in incomplete(done, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        pytest.param("os.symlink('/etc/passwd', report)", "wrote no report", id="a link for a report"),
+        pytest.param("os.mkfifo(report)", "wrote no report", id="a pipe for a report"),
+        pytest.param("os.mkdir(report)", "wrote no report", id="a folder for a report"),
+        pytest.param("open(report, 'w').write('{')", "wrote no report", id="half a report"),
+        pytest.param("open(report, 'w').truncate(200 << 20)", "output limit", id="a report of 200 MB"),
+        pytest.param("os.chmod(os.path.dirname(report), 0)", "wrote no report", id="a locked folder"),
+    ],
+)
+def test_a_report_file_that_is_none_is_no_answer(tmp_path: Path, tree: Path, code: str, words: str) -> None:
+    told = "import os\nreport = sys.argv[sys.argv.index('--output') + 1]\n"
+    done = scan(tmp_path, tree, "--tool", "complexipy", complexipy=f"{told}{code}")
+    assert words in incomplete(done, tmp_path)
+
+
+def test_a_version_without_an_end_is_no_version(tmp_path: Path, tree: Path) -> None:
+    done = scan(tmp_path, tree, "--tool", "ruff", ruff="")
+    assert done.returncode == 3
+    program = tmp_path / "environment" / "bin" / "ruff"
+    program.write_text("#!/bin/sh\nyes\n")
+    again = subprocess.run(
+        [str(program.with_name("python")), "-m", "mahavishnu_operator.cli", "scan", str(tree), "--tool", "ruff"],
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "ruff does not tell its version" in incomplete(again, tmp_path)
