@@ -18,11 +18,21 @@ from .network import Network
 NAMESPACE = "kube-system"
 
 
-def addon_objects(network: Network, *, authority: Path) -> list[dict[str, Any]]:
-    """Manifests to apply once, when the API server is ready; `authority` signed the metrics server's certificate."""
+def dns_objects(network: Network) -> list[dict[str, Any]]:
+    """Manifests to apply once, when the API server is ready: DNS, and the API server's right to ask the kubelet."""
     dns = [("dns", "UDP", 53, DNS_PORT), ("dns-tcp", "TCP", 53, DNS_PORT)]
     return [
         *_service("kube-dns", network, ports=dns, cluster_ip=network.dns_ip),
+        _binding("kubelet-api", role="system:kubelet-api-admin", user=KUBELET_CLIENT),
+    ]
+
+
+def metrics_objects(network: Network, *, authority: Path) -> list[dict[str, Any]]:
+    """Manifests to apply when the metrics server runs; `authority` signed its certificate.
+
+    Not earlier: while an aggregated API does not answer, no namespace can be deleted.
+    """
+    return [
         *_service("metrics-server", network, ports=[("https", "TCP", 443, METRICS_PORT)]),
         {
             "apiVersion": "apiregistration.k8s.io/v1",
@@ -37,7 +47,6 @@ def addon_objects(network: Network, *, authority: Path) -> list[dict[str, Any]]:
                 "caBundle": base64.b64encode(authority.read_bytes()).decode(),
             },
         },
-        _binding("kubelet-api", role="system:kubelet-api-admin", user=KUBELET_CLIENT),
     ]
 
 

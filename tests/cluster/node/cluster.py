@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.cluster.build import CONTROL_PLANE
 from tests.cluster.client import KUBECTL_TIMEOUT, Cluster
 from tests.cluster.components import Beside
 from tests.cluster.controlplane import ControlPlane
 
-from .addons import NAMESPACE, addon_objects
+from .addons import NAMESPACE, dns_objects, metrics_objects
 from .node import BINARIES, READY_TIMEOUT, Node
 
 NODE_CLUSTER = (*CONTROL_PLANE, *BINARIES)
@@ -66,11 +66,7 @@ class NodeCluster:
         self.plane.start(timeout=READY_TIMEOUT)
         # The namespaces of the system are made by a controller, a moment after the API server is ready.
         self._wait("--for=create", f"namespace/{NAMESPACE}")
-        authority = self.plane.identities.authority.certificate
-        objects = addon_objects(self.network, authority=authority)
-        self.cluster.kubectl(
-            "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        )
+        self._apply(dns_objects(self.network))
         self.node.start(
             self.plane.identities,
             kubelet_client=self.plane.kubelet_client,
@@ -80,6 +76,16 @@ class NodeCluster:
         self.node.import_image(self._pause_image)
         self._wait("--for=create", f"node/{self.node.name}")
         self._wait("--for=condition=Ready", f"node/{self.node.name}")
+
+    def start_metrics(self, binary: Path) -> None:
+        """Start the metrics server: figures follow half a minute later. Raises ClusterError, KubectlError."""
+        self.node.start_metrics(binary)
+        self._apply(metrics_objects(self.network, authority=self.plane.identities.authority.certificate))
+        self._wait("--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io")
+
+    def _apply(self, objects: list[dict[str, Any]]) -> None:
+        objects_list = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.cluster.kubectl("apply", "-f", "-", input=json.dumps(objects_list))
 
     def _wait(self, condition: str, name: str) -> None:
         wait = ("wait", condition, name, f"--timeout={READY_TIMEOUT:g}s")

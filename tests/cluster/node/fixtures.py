@@ -25,7 +25,8 @@ from tests.images.building import Image, ensure_image, ensure_pause_image
 
 from .cluster import NODE_CLUSTER, NodeCluster
 from .configuration import PAUSE_IMAGE
-from .node import missing_for_node
+from .node import METRICS, missing_for_node
+from .simulation import kwok
 
 FIXTURES = frozenset({"node_cluster", "built_node_cluster"})
 NOT_RUN = "not run on this machine:"
@@ -62,8 +63,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if choose_provider(os.environ, docker_daemon_answers) == "built":
                 ensure(NODE_CLUSTER)
                 ensure_pause_image(PAUSE_IMAGE)
-            if "kwok" in used:
-                ensure(("kwok",))
+            ensure(
+                {"metrics": METRICS, "simulation": "kwok"}[name] for name in ("metrics", "simulation") if name in used
+            )
             for name in ("worker", "operator"):
                 if f"{name}_image" in used:
                     ensure_image(name)
@@ -112,10 +114,30 @@ def _left_out(config: pytest.Config) -> dict[str, int]:
 @pytest.fixture(scope="session")
 def built_node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeCluster]:
     """A cluster with a node that was built here, for tests that look into the node or use its addresses."""
+    if (missing := missing_for_node()) is not None:  # where kind has the other tests
+        pytest.skip(f"{NOT_RUN} {missing}")
     folder = tmp_path_factory.mktemp("node-cluster")
     pause = ensure_pause_image(PAUSE_IMAGE)
     with NodeCluster(folder, binaries=ensure(NODE_CLUSTER), pause_image=pause.archive) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def metrics(built_node_cluster: NodeCluster) -> Cluster:
+    """The cluster of `built_node_cluster`, where `kubectl top` answers soon."""
+    built_node_cluster.start_metrics(ensure((METRICS,))[METRICS])
+    return built_node_cluster.cluster
+
+
+@pytest.fixture(scope="session")
+def simulation(node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """`node_cluster` with kwok, which plays the part of simulated nodes; see simulation.py."""
+    process = kwok(node_cluster, binary=ensure(("kwok",))["kwok"], log=tmp_path_factory.mktemp("kwok") / "log")
+    process.start()
+    try:
+        yield node_cluster
+    finally:
+        process.kill()
 
 
 @pytest.fixture(scope="session")

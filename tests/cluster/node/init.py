@@ -7,7 +7,8 @@ dies. It dies with `unshare`, which started it, which dies with the test run; so
 What must stay true: everything that containerd and kubelet write at places that no flag moves is on a file system of
 the namespace (see VOLATILE), and kubelet finds the kernel settings it wants, instead of setting them for the machine.
 
-Usage: python -I -S init.py FOLDER (empty, for the stand-in settings). Prints READY when all is arranged.
+Usage: python -I -S init.py FOLDER, with an empty folder for the stand-in settings and for what kubelet keeps on disk.
+Prints READY when all is arranged.
 """
 
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 READY = "the node's namespaces are ready"
 # Sockets and pinned network namespaces; CNI's cache of results; links to the logs of containers.
 VOLATILE = ("/run", "/var/lib", "/var/log")
+# kubelet's own folder: a short path, because it makes sockets there, whose paths have at most 108 characters.
+KUBELET_FOLDER = "/var/lib/kubelet"
 # What kubelet demands of a production machine (its container manager's setupKernelTunables); some of these settings
 # would make the machine panic sooner.
 KERNEL_SETTINGS = {
@@ -40,6 +43,10 @@ def main() -> None:
     folder = Path(sys.argv[1])
     for path in VOLATILE:
         mount("-t", "tmpfs", "tmpfs", path)
+    on_disk = folder / "kubelet"
+    for path in (on_disk, Path(KUBELET_FOLDER)):
+        path.mkdir()
+    mount("--bind", str(on_disk), KUBELET_FOLDER)
     for name, value in KERNEL_SETTINGS.items():
         stand_in = folder / name.replace("/", ".")
         stand_in.write_text(value + "\n")

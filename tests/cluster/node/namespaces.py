@@ -32,8 +32,8 @@ class Namespaces:
     """The mount, network, process, hostname and IPC namespaces of one node; `folder` is an existing empty one."""
 
     def __init__(self, folder: Path, *, hostname: str) -> None:
-        settings = folder / "kernel-settings"
-        settings.mkdir()
+        arranged = folder / "init"
+        arranged.mkdir()
         log = folder / "init.log"
         create = (
             program("unshare"),
@@ -46,7 +46,7 @@ class Namespaces:
             "--kill-child",
             "--mount-proc",
         )
-        init = (sys.executable, "-I", "-S", str(_INIT), str(settings))
+        init = (sys.executable, "-I", "-S", str(_INIT), str(arranged))
         # The hostname is set inside, by the first shell command that every system has.
         argv = (*create, "--propagation=private", "sh", "-c", 'hostname "$0" && exec "$@"', hostname, *init)
         self._process = ServerProcess(

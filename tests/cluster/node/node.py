@@ -1,4 +1,4 @@
-"""One real node: containerd, kubelet, kube-proxy, CoreDNS and metrics-server in namespaces of their own.
+"""One real node: containerd, kubelet, kube-proxy, CoreDNS and, on demand, metrics-server, in namespaces of their own.
 
 It needs root and the system's packages of containerd, runc and the CNI plugins (`PROGRAMS`); all else is built from Go
 modules. What must stay true:
@@ -27,10 +27,11 @@ from .cgroups import make_cgroups
 from .configuration import CNI_PLUGINS, CONTAINERD_SOCKET, NodeLayout, configuration_files
 from .namespaces import Namespaces
 from .network import Network, candidate_networks, connect, take_link
-from .programs import containerd, node_programs
+from .programs import containerd, metrics_server, node_programs
 from .running import run
 
-BINARIES = ("kubelet", "kube-proxy", "coredns", "metrics-server")
+BINARIES = ("kubelet", "kube-proxy", "coredns")
+METRICS = "metrics-server"
 PROGRAMS = ("containerd", "ctr", "runc", "nft", "ip", "nsenter", "unshare", "setpriv", "mount")
 READY_TIMEOUT = 300.0
 REMOVAL_TIMEOUT = 300.0
@@ -77,7 +78,8 @@ class Node:
         self, identities: Identities, *, kubelet_client: KeyPair, binaries: Mapping[str, Path], tls: ssl.SSLContext
     ) -> None:
         """Start its programs and wait until they are ready; the API server must be. Raises ClusterError."""
-        layout = NodeLayout(
+        self._tls = tls
+        self._layout = layout = NodeLayout(
             name=self.name,
             folder=self.folder,
             cgroup=f"/{self._cgroup}",
@@ -91,13 +93,19 @@ class Node:
             layout.file(name).write_text(text)
         self._processes["containerd"] = self._containerd(layout)
         for component in node_programs(layout):
-            self._processes[component.name] = self._component(component, binaries[component.name], tls)
+            self._processes[component.name] = self._component(component, binaries[component.name])
         self._processes["containerd"].start()
         self._processes["containerd"].wait_ready(READY_TIMEOUT)
         for name in BINARIES:
             self._processes[name].start()
         for name in BINARIES:
             self._processes[name].wait_ready(READY_TIMEOUT)
+
+    def start_metrics(self, binary: Path) -> None:
+        """Start the metrics server beside the others and wait until it serves. Raises ClusterError."""
+        process = self._processes[METRICS] = self._component(metrics_server(self._layout), binary)
+        process.start()
+        process.wait_ready(READY_TIMEOUT)
 
     def process(self, name: str) -> ServerProcess:
         """One of its programs. Raises KeyError for an unknown name."""
@@ -157,9 +165,9 @@ class Node:
         program = Program("containerd", self._namespaces.inside("containerd", *containerd(layout)), check_ready)
         return ServerProcess(program, self.folder / "logs" / "containerd.log")
 
-    def _component(self, component: Component, binary: Path, tls: ssl.SSLContext) -> ServerProcess:
+    def _component(self, component: Component, binary: Path) -> ServerProcess:
         command = self._namespaces.inside(str(binary), *component.flags)
-        program = Program(component.name, command, functools.partial(probe, component, tls=tls))
+        program = Program(component.name, command, functools.partial(probe, component, tls=self._tls))
         return ServerProcess(program, self.folder / "logs" / f"{component.name}.log")
 
 

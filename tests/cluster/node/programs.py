@@ -5,18 +5,16 @@ They listen inside the node's network namespace, so that their ports are always 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tests.cluster.components import Component
 
 from . import configuration as at
 from .configuration import NodeLayout
+from .init import KUBELET_FOLDER
 
 
 def node_programs(layout: NodeLayout) -> tuple[Component, ...]:
-    """Those that make the node, each after those that it needs; containerd comes before all of them."""
-    makers: tuple[Callable[[NodeLayout], Component], ...] = (_kubelet, _proxy, _dns, _metrics)
-    return tuple(make(layout) for make in makers)
+    """Those that make the node; containerd comes before all of them."""
+    return _kubelet(layout), _proxy(layout), _dns(layout)
 
 
 def containerd(layout: NodeLayout) -> tuple[str, ...]:
@@ -28,8 +26,7 @@ def _kubelet(layout: NodeLayout) -> Component:
     flags = (
         f"--config={layout.file('kubelet.json')}",
         f"--kubeconfig={layout.kubeconfigs['kubelet']}",
-        f"--root-dir={layout.data / 'kubelet'}",
-        f"--cert-dir={layout.data / 'kubelet-certificates'}",
+        f"--root-dir={KUBELET_FOLDER}",
         f"--node-ip={layout.network.node_ip}",
         f"--hostname-override={layout.name}",
     )
@@ -46,7 +43,7 @@ def _dns(layout: NodeLayout) -> Component:
     return Component("coredns", flags, at.DNS_READY_PORT, "/ready", host=layout.network.node_ip, tls=False)
 
 
-def _metrics(layout: NodeLayout) -> Component:
+def metrics_server(layout: NodeLayout) -> Component:
     kubeconfig = layout.kubeconfigs["metrics-server"]
     flags = (
         f"--kubeconfig={kubeconfig}",
