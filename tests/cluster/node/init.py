@@ -44,8 +44,8 @@ def main() -> None:
     for path in VOLATILE:
         mount("-t", "tmpfs", "tmpfs", path)
     on_disk = folder / "kubelet"
-    for path in (on_disk, Path(KUBELET_FOLDER)):
-        path.mkdir()
+    on_disk.mkdir()
+    Path(KUBELET_FOLDER).mkdir()
     mount("--bind", str(on_disk), KUBELET_FOLDER)
     for name, value in KERNEL_SETTINGS.items():
         stand_in = folder / name.replace("/", ".")
