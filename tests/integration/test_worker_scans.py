@@ -136,3 +136,26 @@ async def test_a_tool_that_nobody_knows_is_refused(runner: Runner, tree: Path) -
     done = await runner.run(PlanTask(root=str(tree), tools=("nosuch",)))
     assert (done.status, done.reason) == ("refused", "PlanRefused")
     assert "nosuch" in done.message
+
+
+async def test_what_became_a_link_after_it_was_listed_is_not_followed(
+    runner: Runner, tree: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.py").write_text(UNUSED_IMPORT)
+    (tree / "folder").symlink_to(outside)
+    (tree / "file.py").symlink_to(outside / "secret.py")
+    done = await runner.run(scan(tree), files=b"folder/secret.py\0file.py\0bad.py\0")
+    assert {each.path for each in report(done).findings} == {"bad.py"}
+    assert {each.path for each in report(done).unread} == {"folder/secret.py", "file.py"}
+    done = await runner.run(scan(tree), files=b"file.py\0")
+    assert (report(done).files, [each.path for each in report(done).unread]) == (1, ["file.py"])
+
+
+async def test_a_root_that_became_a_link_is_refused(runner: Runner, tree: Path) -> None:
+    (tree.parent / "link").symlink_to(tree)
+    for spec in (scan(tree.parent / "link"), PlanTask(root=str(tree.parent / "link"), tools=("ruff",))):
+        done = await runner.run(spec, files=b"bad.py\0")
+        assert (done.status, done.reason) == ("refused", "SourceUnreadable")
+        assert "symbolic link" in done.message

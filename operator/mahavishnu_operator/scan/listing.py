@@ -158,6 +158,22 @@ def _look_at(root: Path, name: str, folders: dict[str, bool]) -> ListedFile | Un
     return ListedFile(name, status.st_size)
 
 
+def set_aside_links(root: Path, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[Unread, ...]]:
+    """Of names that were listed before: those still reached without a link, and the others. What is gone stays."""
+    folders: dict[str, bool] = {"": True}
+    kept: list[str] = []
+    links: list[Unread] = []
+    for name in names:
+        folder = name.rpartition("/")[0]
+        if os.path.islink(root / name):
+            links.append(Unread(name, "it has become a symbolic link since it was listed"))
+        elif not _all_folders(root, folder, folders) and os.path.lexists(root / name):
+            links.append(Unread(name, "its folder has become a symbolic link since it was listed"))
+        else:
+            kept.append(name)
+    return tuple(kept), tuple(links)
+
+
 def _all_folders(root: Path, folder: str, known: dict[str, bool]) -> bool:
     """Whether every step from root to `folder` is a folder and no link."""
     if folder not in known:

@@ -20,7 +20,7 @@ import msgspec
 
 from mahavishnu_operator.api.wire import PlanTask, ResultStatus, ScanTask
 from mahavishnu_operator.scan import readable
-from mahavishnu_operator.scan.listing import list_files
+from mahavishnu_operator.scan.listing import list_files, set_aside_links
 from mahavishnu_operator.scan.model import Outcome, ToolReport, Unread, encode
 from mahavishnu_operator.scan.planner import make_plan
 from mahavishnu_operator.scan.tools import going_on
@@ -72,6 +72,9 @@ def refuse_root(root: str) -> Done | None:
         return Done("refused", "SourceUnreadable", f"source.path {root} is not a folder on the worker's machine")
     if not os.access(root, os.R_OK | os.X_OK):
         return Done("refused", "SourceUnreadable", f"source.path {root} cannot be read by the worker")
+    if os.path.realpath(root) != os.path.normpath(root):  # links were followed, and judged, when the job was accepted
+        words = f"source.path {root} has become a symbolic link, or lies behind one, since the job was accepted"
+        return Done("refused", "SourceUnreadable", words)
     return None
 
 
@@ -119,7 +122,11 @@ class _Scan:
         """Run it, and again without the files at which it stopped."""
         tool, root = self._tool, Path(self._spec.root)
         self._version = await self._find_version()
-        run = going_on.Run(tuple(self._names))
+        kept, links = await self._in_thread(partial(set_aside_links, root, self._names))
+        run = going_on.Run(kept, set_aside=links)
+        if links and not kept:
+            report = going_on.nothing_left(tool, run, version=self._version)
+            return Done("succeeded", "Completed", payload=encode(report))
         while True:
             ended, output = await self._run_tool(run.files)
             blockers = await self._in_thread(partial(going_on.blockers, tool, run, output, root=root))
