@@ -73,8 +73,8 @@ chaos: $(STAMP) packages cluster-binaries ## the long storms of faults alone, wi
 	$(PYTEST) -n 2 --dist loadgroup -m long tests/chaos
 
 .PHONY: bench
-bench: $(VENV)/.bench-installed ## latency and throughput next to dask.distributed, as JSON lines
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench-installed cluster-binaries ## speed next to a yardstick in the same run, as JSON lines (NAME=... for one)
+	$(BIN)/python -m benchmarks $(NAME)
 
 $(VENV)/.bench-installed: $(STAMP) requirements/bench.lock
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.lock

@@ -10,13 +10,14 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from mahavishnu_operator.api.wire import NoopTask
+from mahavishnu_operator.api.wire import NoopTask, TaskSpec
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.server import DispatchServer
 from mahavishnu_operator.store.records import JobRecord, TaskKey, TaskRecord
@@ -30,10 +31,10 @@ LIMIT_SECONDS = 120
 
 
 class Contender:
-    """A dispatcher with two agents; `run_job` waits for a job of no-op tasks."""
+    """A dispatcher with two agents; `run_job` waits for a job whose tasks are all `spec`."""
 
-    def __init__(self, dispatch: Dispatcher) -> None:
-        self._dispatch = dispatch
+    def __init__(self, dispatch: Dispatcher, spec: TaskSpec | None = None) -> None:
+        self._dispatch, self._spec = dispatch, msgspec.json.encode(spec or NoopTask())
         self._changed = asyncio.Event()
         self._count = 0
         dispatch.on_job_changed(lambda _: self._changed.set())
@@ -41,8 +42,8 @@ class Contender:
     async def run_job(self, tasks: int) -> float:
         """Seconds from submitting until every result is on disk."""
         self._count += 1
-        uid, body = f"job-{self._count}", msgspec.json.encode(NoopTask())
-        rows = [TaskRecord(TaskKey(uid, f"t{number}"), number, body) for number in range(tasks)]
+        uid = f"job-{self._count}"
+        rows = [TaskRecord(TaskKey(uid, f"t{number}"), number, self._spec) for number in range(tasks)]
         begun = time.perf_counter()
         await self._dispatch.submit(JobRecord(uid, "bench", uid, POOL), rows)
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -63,8 +64,9 @@ class Contender:
         return latencies
 
 
-async def measure(*, tasks: int, one_at_a_time: int) -> tuple[Figures, list[float]]:
-    """Throughput with all tasks queued at once, latency with one in flight, and latencies at 50 a second."""
+@asynccontextmanager
+async def two_workers(spec: TaskSpec | None = None) -> AsyncIterator[Contender]:
+    """The engine with two registered workers, warm."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         store = SqliteStore(folder / "store")
@@ -73,8 +75,14 @@ async def measure(*, tasks: int, one_at_a_time: int) -> tuple[Figures, list[floa
         server = await stack.enter_async_context(DispatchServer(dispatch))
         for name in ("w1", "w2"):
             await _start_agent(stack, dispatch, server.url, folder, name)
-        contender = Contender(dispatch)
+        contender = Contender(dispatch, spec)
         await contender.run_job(WARM_UP)
+        yield contender
+
+
+async def measure(*, tasks: int, one_at_a_time: int) -> tuple[Figures, list[float]]:
+    """Throughput with all tasks queued at once, latency with one in flight, and latencies at 50 a second."""
+    async with two_workers() as contender:
         throughput = tasks / await contender.run_job(tasks)
         waits = [await contender.run_job(1) for _ in range(one_at_a_time)]
         at_rate = await contender.run_at_rate(per_second=50, seconds=10)
