@@ -63,6 +63,7 @@ log = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 0.25  # how soon a job is looked at after a task changed; its end is looked at once
 LOAD_SECONDS = 0.1  # the same for a pool
+EVENTS_SECONDS = 1.0  # how long the engine's end waits for events that are not written yet
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Engine:
         )
         self.pools = Objects(self.resources, WORKER_POOL, namespaces=namespaces, on_change=self._pool_changed)
         self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
-        recorder = Recorder(self.resources)
+        self._recorder = recorder = Recorder(self.resources)
         self._aggregator = Aggregator(self.dispatch, self.store)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,
@@ -171,6 +172,8 @@ class Engine:
         self.dispatch.on_job_changed(self._tasks_changed)
         self.dispatch.on_pool_changed(self._load_changed)
         self._stack.push_async_callback(self._stop_tasks)
+        self._stack.push_async_callback(self._recorder.flush, seconds=EVENTS_SECONDS)
+        self._spawn(self._recorder.run(), "writing events")
         self._spawn(self._reconcile(), "reconciling")
         if self._own_watch:
             self._spawn(self.pools.run(), "watching workerpools")

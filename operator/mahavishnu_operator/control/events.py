@@ -1,13 +1,14 @@
 """Events on our objects, from how a status changed: what `kubectl describe` shows at the end.
 
-The pressure: a level-triggered loop sees the same state many times, and each Event is a write. What must stay true:
-which events a change deserves is pure; the recorder writes each (object, reason, message) once; an event that
-cannot be written is logged and holds nothing up.
+The pressure: a level-triggered loop sees the same state many times, and each Event is a write that costs an API server
+as much as the status it speaks of. What must stay true: which events a change deserves is pure; the recorder writes
+each (object, reason, message) once; no reconcile waits for an event, and one that cannot be written is logged.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,13 +16,14 @@ from typing import Any, Literal
 import structlog
 
 from mahavishnu_operator.api.reasons import ConditionType, EventReason, JobPhase
-from mahavishnu_operator.resources.protocol import Obj, Resources
+from mahavishnu_operator.resources.protocol import Key, Obj, Resources
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from .conditions import find, is_true
 
 log = structlog.get_logger(__name__)
 REMEMBERED = 20_000  # (object, reason, message) that are not written again
+MOST_WAITING = 2_000  # events that wait to be written; beyond, the oldest is left out, as client-go's recorder does
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,10 @@ class Happening:
 
 
 def job_happenings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Happening]:
-    """What happened to a ScanJob between two statuses."""
+    """What happened to a ScanJob between two statuses. One that ended well before its first status has only its end."""
     found: list[Happening] = []
+    if "observedGeneration" not in old and is_true(new, ConditionType.COMPLETE):
+        return _changed(old, new, ConditionType.COMPLETE, EventReason.COMPLETED, None)
     for type_, good, bad in (
         (ConditionType.ACCEPTED, EventReason.ACCEPTED, EventReason.REFUSED),
         (ConditionType.PLANNED, EventReason.PLANNED, None),
@@ -80,25 +84,54 @@ def _changed(
 
 
 class Recorder:
-    """Writes happenings as Events, each once."""
+    """Writes happenings as Events, each once, one after another. `run` does the writing."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._written: OrderedDict[tuple[str, EventReason, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, EventReason, str], None] = OrderedDict()
+        self._waiting: deque[tuple[Obj, Happening]] = deque()
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    async def record(self, obj: Obj, happenings: list[Happening]) -> None:
-        """Write those that were not written by this process yet."""
+    def record(self, obj: Obj, happenings: list[Happening]) -> None:
+        """Have those written that this process did not have written before."""
         for happening in happenings:
             key = (obj["metadata"]["uid"], happening.reason, happening.message)
-            if key in self._written:
+            if key in self._known:
                 continue
-            self._written[key] = None
-            while len(self._written) > REMEMBERED:
-                self._written.popitem(last=False)
-            type_: Literal["Normal", "Warning"] = "Warning" if happening.warning else "Normal"
-            try:
-                await self._resources.record_event(
-                    obj, reason=happening.reason.value, message=happening.message, type_=type_
-                )
-            except MahavishnuError as error:
-                log.warning("an event could not be written", reason=happening.reason.value, error=str(error))
+            self._known[key] = None
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            self._waiting.append((obj, happening))
+            if len(self._waiting) > MOST_WAITING:
+                left_out, what = self._waiting.popleft()
+                log.warning("an event was left out", object=str(Key.of(left_out)), reason=what.reason.value)
+            self._idle.clear()
+            self._news.set()
+
+    async def run(self) -> None:
+        """Write what is recorded, until cancelled."""
+        while True:
+            self._news.clear()
+            while self._waiting:
+                await self._write(*self._waiting.popleft())
+            self._idle.set()
+            await self._news.wait()
+
+    async def flush(self, *, seconds: float) -> None:
+        """Wait until all is written, but not for longer than that: events are news, not truth."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("events were not written in time", left=len(self._waiting))
+
+    async def _write(self, obj: Obj, happening: Happening) -> None:
+        type_: Literal["Normal", "Warning"] = "Warning" if happening.warning else "Normal"
+        try:
+            await self._resources.record_event(
+                obj, reason=happening.reason.value, message=happening.message, type_=type_
+            )
+        except MahavishnuError as error:
+            log.warning("an event could not be written", reason=happening.reason.value, error=str(error))

@@ -1,19 +1,22 @@
 """Brings each ScanJob to its end: looks, asks decide_job, does the step, looks again, writes the status.
 
 The thin shell around control.jobs. What must stay true: a step is done before a status says so; the terminal status
-is written before the dispatcher drops the job; a job whose object has gone is forgotten, and its tasks are stopped.
+is written before the dispatcher drops the job; a job whose object has gone is forgotten, and its tasks are stopped; one
+whose tasks were edited before a status said that they are fixed is forgotten too, and begun anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from mahavishnu_operator.api.reasons import EventReason, JobPhase
+from mahavishnu_operator.api.rules import FROZEN
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.dispatch.protocol import Dispatch, JobProgress
@@ -59,6 +62,7 @@ class _Memory:
     plan: Plan | None = None
     plan_error: str = ""
     aggregate: Aggregate | None = None
+    submitted: Mapping[str, Any] | None = None  # what the tasks were made from, once they were submitted
 
     @property
     def outcome(self) -> PlanOutcome | None:
@@ -109,6 +113,10 @@ class JobReconciler:
             memory = None
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return None
+        if memory is not None and self._was_edited(obj, memory):
+            log.info("the job was edited before it was planned: it begins anew", job=str(key))
+            await self._forget(key, memory)
+            memory = None
         if memory is None:
             memory = self._memory[key] = _Memory(obj["metadata"]["uid"])
         for _ in range(PASSES):
@@ -129,6 +137,11 @@ class JobReconciler:
                     await self._do(key, obj, memory, look, decision)
         log.warning("a job took more steps than expected; it goes on in a moment", job=str(key))
         return 1.0
+
+    def _was_edited(self, obj: Obj, memory: _Memory) -> bool:
+        """Whether the spec is another than the tasks were made from: the server allows it until a status is written."""
+        submitted = memory.submitted
+        return submitted is not None and submitted != _frozen_part(obj) and self._writer.never_written(obj)
 
     async def _look(self, key: Key, obj: Obj, memory: _Memory) -> _Look:
         meta = obj["metadata"]
@@ -183,6 +196,7 @@ class JobReconciler:
         match decision.step:
             case Step.SUBMIT_PLAN | Step.SUBMIT_TASKS | Step.SUBMIT_SHARDS:
                 await self._submit(key, memory, look, decision.step)
+                memory.submitted = _frozen_part(obj)
             case Step.SUSPEND:
                 await self._dispatch.set_job_state(memory.uid, JobState.SUSPENDED)
             case Step.RESUME:
@@ -192,8 +206,9 @@ class JobReconciler:
             case Step.CLOSE:
                 await self._dispatch.set_job_state(memory.uid, JobState.CLOSED)
             case Step.AGGREGATE:
-                await self._write(obj, look.view, decision)
                 if look.view.spec is not None:
+                    if look.view.spec.scan is not None:  # of commands it takes no time worth a word
+                        await self._write(obj, look.view, decision)
                     memory.aggregate = await self._aggregator.aggregate(memory.uid, key, look.view.spec)
             case step:
                 raise ValueError(f"{step} is not a step of this method")
@@ -217,15 +232,17 @@ class JobReconciler:
     async def _write(self, obj: Obj, view: JobView, decision: JobDecision) -> float | None:
         status = job_status(view, decision)
         old = self._writer.effective(obj)
-        later = await self._writer.write(obj, status, at_once=decision.step is Step.FINISH)
+        may_end_soon = view.spec is not None and view.spec.scan is None and view.progress is not None
+        at_once = decision.step is Step.FINISH
+        later = await self._writer.write(obj, status, at_once=at_once, may_end_soon=may_end_soon)
         if later is None:
-            await self._recorder.record(obj, job_happenings(old, status))
+            self._recorder.record(obj, job_happenings(old, status))
         return later
 
     async def _expire(self, key: Key, obj: Obj, memory: _Memory) -> float | None:
         ttl = memory.spec.ttl_seconds_after_finished if memory.spec is not None else None
         message = f"deleted {ttl} s after its end (spec.ttlSecondsAfterFinished)"
-        await self._recorder.record(obj, [Happening(EventReason.EXPIRED, message)])
+        self._recorder.record(obj, [Happening(EventReason.EXPIRED, message)])
         try:
             await self._resources.delete(SCAN_JOB, key, uid=memory.uid)
         except (NotFound, Conflict):
@@ -248,6 +265,12 @@ def _pool_key(job: Key, spec: ScanJobSpec | None, progress: JobProgress | None) 
     if progress is not None and progress.pool:
         return Key(*progress.pool.split("/", 1))
     return named_pool(job, spec) if spec is not None else None
+
+
+def _frozen_part(obj: Obj) -> dict[str, Any]:
+    """What of a spec cannot change once planning has begun."""
+    spec = obj.get("spec") or {}
+    return {name: spec[name] for name in FROZEN if name in spec}
 
 
 def _plan_ended(progress: JobProgress) -> bool:

@@ -99,7 +99,7 @@ class PoolReconciler:
         )
         flipped = is_true(old, ConditionType.READY) != is_true(status, ConditionType.READY)
         later = await self._writer.write(obj, status, at_once=flipped)
-        await self._recorder.record(obj, pool_happenings(old, status))
+        self._recorder.record(obj, pool_happenings(old, status))
         return earliest(later, decision.requeue_after)
 
     async def _look(
@@ -179,7 +179,7 @@ class PoolReconciler:
             await backend.remove(key, worker.name)
         if obj is not None and worker.name not in memory.asked_to_leave:
             failed = Happening(EventReason.WORKER_FAILED, f"worker {worker.name} {worker.message}", warning=True)
-            await self._recorder.record(obj, [failed])
+            self._recorder.record(obj, [failed])
 
     async def _start(self, memory: _Memory, backend: Backend, template: PoolTemplate, number: int) -> bool:
         """Prepare the pool and start so many workers; whether another look would show a change."""

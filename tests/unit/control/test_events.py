@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from mahavishnu_operator.control.events import Recorder, job_happenings, pool_happenings
+from mahavishnu_operator.api.reasons import EventReason
+from mahavishnu_operator.control.events import MOST_WAITING, Happening, Recorder, job_happenings, pool_happenings
 from mahavishnu_operator.resources.protocol import Unreachable
 
 
 def status(phase: str = "Running", **conditions: str) -> dict[str, Any]:
     entries = [{"type": t, "status": s, "reason": f"{t}Reason", "message": "words"} for t, s in conditions.items()]
-    return {"phase": phase, "conditions": entries}
+    return {"phase": phase, "conditions": entries, "observedGeneration": 1}
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,35 @@ class Events:
 OBJ = {"metadata": {"uid": "u", "name": "n"}}
 
 
-async def test_the_same_event_is_written_once() -> None:
-    events = Events()
+async def written(events: Events, *happened: list[Happening]) -> list[tuple[str, str, str]]:
     recorder = Recorder(events)  # type: ignore[arg-type]
+    for happenings in happened:
+        recorder.record(OBJ, happenings)
+    running = asyncio.create_task(recorder.run())
+    await recorder.flush(seconds=60)
+    running.cancel()
+    return events.seen
+
+
+async def test_the_same_event_is_written_once() -> None:
     happened = job_happenings(status(), status(Accepted="False"))
-    await recorder.record(OBJ, happened)
-    await recorder.record(OBJ, happened)
-    assert events.seen == [("Refused", "AcceptedReason: words", "Warning")]
+    assert await written(Events(), happened, happened) == [("Refused", "AcceptedReason: words", "Warning")]
 
 
 async def test_an_event_that_cannot_be_written_holds_nothing_up() -> None:
-    await Recorder(Events(broken=True)).record(OBJ, job_happenings(status(), status(Accepted="True")))  # type: ignore[arg-type]
+    assert await written(Events(broken=True), job_happenings(status(), status(Accepted="True"))) == []
+
+
+async def test_of_more_events_than_may_wait_the_newest_are_written() -> None:
+    many = [[Happening(EventReason.SCALED, str(number))] for number in range(MOST_WAITING + 3)]
+    seen = await written(Events(), *many)
+    assert [message for _, message, _ in seen] == [str(number) for number in range(3, MOST_WAITING + 3)]
+
+
+def test_a_job_that_ended_well_before_its_first_status_has_one_event() -> None:
+    untouched = status("Pending")
+    del untouched["observedGeneration"]
+    ended = status("Succeeded", Accepted="True", Planned="True", Complete="True", Failed="False")
+    assert [each.reason.value for each in job_happenings(untouched, ended)] == ["Completed"]
+    failed = status("Failed", Accepted="True", Planned="True", Complete="False", Failed="True")
+    assert [each.reason.value for each in job_happenings(untouched, failed)] == ["Accepted", "Planned", "Failed"]

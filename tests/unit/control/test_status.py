@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mahavishnu_operator.control.status import StatusWriter, at_least, merge_patch
+from mahavishnu_operator.control.status import FIRST_SECONDS, StatusWriter, at_least, merge_patch
 from mahavishnu_operator.resources.embedded import EmbeddedResources
 from mahavishnu_operator.resources.patching import merge_patch as apply_merge_patch
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj
@@ -76,6 +76,31 @@ async def test_counters_wait_for_the_interval_and_ends_do_not(resources: Embedde
     assert (await resources.get(WORKER_POOL, KEY))["status"]["ready"] == 2
     clock.now += 2.0
     assert await writer.write(obj, {"ready": 3}) is None
+
+
+async def test_a_first_status_waits_for_an_end_that_may_be_near(resources: EmbeddedResources) -> None:
+    obj = await resources.create(WORKER_POOL, POOL)
+    clock = Clock()
+    writer = StatusWriter(resources, WORKER_POOL, clock=clock)
+    before = await version(resources)
+    assert await writer.write(obj, {"ready": 1}, may_end_soon=True) == pytest.approx(FIRST_SECONDS)
+    clock.now += FIRST_SECONDS / 2
+    assert await writer.write(obj, {"ready": 2}, may_end_soon=True) == pytest.approx(FIRST_SECONDS / 2)
+    assert await version(resources) == before
+    clock.now += FIRST_SECONDS / 2
+    assert await writer.write(obj, {"ready": 2, "observedGeneration": 1}, may_end_soon=True) is None
+    assert (await resources.get(WORKER_POOL, KEY))["status"]["ready"] == 2
+
+
+async def test_an_end_is_written_at_once_and_a_second_status_waits_no_longer_for_it(
+    resources: EmbeddedResources,
+) -> None:
+    obj = await resources.create(WORKER_POOL, POOL)
+    clock = Clock()
+    writer = StatusWriter(resources, WORKER_POOL, clock=clock)
+    await writer.write(obj, {"ready": 1}, may_end_soon=True)
+    assert await writer.write(obj, {"ready": 2, "observedGeneration": 1}, at_once=True, may_end_soon=True) is None
+    assert await writer.write(obj, {"ready": 3}, may_end_soon=True) == pytest.approx(2.0)
 
 
 async def test_our_own_write_is_the_truth_until_the_watch_shows_it(resources: EmbeddedResources) -> None:
