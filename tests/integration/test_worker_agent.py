@@ -49,6 +49,39 @@ async def test_two_workers_share_many_tasks_and_each_counts_once(bench: Bench) -
     assert (progress.total, progress.succeeded, progress.retried) == (500, 500, 0)
 
 
+async def test_what_was_leased_ahead_and_stands_behind_a_long_task_is_done_by_another_worker(
+    bench: Bench, tmp_path: Path
+) -> None:
+    quick, mark = CommandTask(("true",), allowed=("true",)), str(tmp_path / "pid")
+    await bench.agent("w1")
+    await bench.submit(*[quick] * 20, python(SLEEPER, mark), *[quick] * 10)
+    await wait_for_file(tmp_path / "pid")
+    await bench.agent("w2")
+    progress = await bench.until(lambda p: p.succeeded == 30)
+    assert (progress.running, progress.queued, progress.failed, progress.retried) == (1, 0, 0, 0)
+
+
+async def test_a_cancelled_job_gives_back_at_once_what_was_leased_ahead(bench: Bench, tmp_path: Path) -> None:
+    quick = CommandTask(("true",), allowed=("true",))
+    await bench.agent("w1")
+    await bench.submit(*[quick] * 20, python(SLEEPER, str(tmp_path / "pid")), *[quick] * 10)
+    await wait_for_file(tmp_path / "pid")
+    await bench.dispatch.set_job_state("u1", JobState.CANCELLED)
+    progress = await bench.until(lambda p: p.done)
+    assert (progress.succeeded, progress.cancelled) == (20, 11)
+
+
+async def test_a_worker_that_leaves_hands_back_what_it_has_not_begun_for_free(bench: Bench, tmp_path: Path) -> None:
+    quick = CommandTask(("true",), allowed=("true",))
+    agent = await bench.agent("w1", grace=0.0)
+    await bench.submit(*[quick] * 20, python(SLEEPER, str(tmp_path / "pid")), *[quick] * 10)
+    await wait_for_file(tmp_path / "pid")
+    agent.send_signal(signal.SIGTERM)
+    assert await agent.wait() == 0
+    stored = await bench.dispatch.store.tasks("u1")
+    assert {task.key.task: task.lost for task in stored if task.lost} == {"t20": 1}
+
+
 async def test_a_cancelled_job_stops_its_running_command(bench: Bench, tmp_path: Path) -> None:
     await bench.agent()
     await bench.submit(python(SLEEPER, str(tmp_path / "pid")))

@@ -132,6 +132,17 @@ class FailureClass(StrEnum):
     TOOL = "tool"  # the tool or command itself failed, timed out or broke a limit
     WORKER_LOST = "worker-lost"  # the worker stopped renewing or its process is gone
     DISRUPTED = "disrupted"  # the worker handed the lease back (drain, shutdown, eviction)
+    UNSTARTED = "unstarted"  # it was leased ahead and handed back before it was begun: counts as nothing
+
+    @property
+    def charged(self) -> bool:
+        """It uses up one of spec.maxAttempts."""
+        return self is FailureClass.TOOL
+
+    @property
+    def lost(self) -> bool:
+        """It counts towards the losses that end a task."""
+        return self in (FailureClass.WORKER_LOST, FailureClass.DISRUPTED)
 
 
 class Level(StrEnum):

@@ -102,23 +102,33 @@ class RegisterRequest(Struct, frozen=True):
 
 
 class RegisterResponse(Struct, frozen=True):
-    """The session to use from now on, and the pace. `renew_seconds` < `lease_seconds` / 2."""
+    """The session to use from now on, and the pace. `renew_seconds` < `lease_seconds` / 2.
+
+    `ahead_seconds`: about how much work a worker is leased beyond its slots when it asks so (LeaseRequest.ahead), in
+    seconds of it; 0: an older dispatcher, which knows no such leases.
+    """
 
     session: str
     epoch: int
     lease_seconds: float
     renew_seconds: float
     max_batch: int = 64
+    ahead_seconds: float = 0.0
 
 
 # --- lease ---------------------------------------------------------------------------------------
 
 
 class LeaseRequest(Struct, frozen=True):
-    """Ask for up to `max` tasks; the answer waits up to `wait_seconds` for the first one."""
+    """Ask for up to `max` tasks; the answer waits up to `wait_seconds` for the first one.
+
+    `ahead`: some of them may be short tasks for which no slot is free yet; this worker hands back those that it cannot
+    begin soon (ReleaseRequest.unstarted).
+    """
 
     max: int
     wait_seconds: float = 0.0
+    ahead: bool = False
 
 
 class Grant(Struct, frozen=True):
@@ -234,10 +244,14 @@ class OutputRequest(Struct, frozen=True):
 
 
 class ReleaseRequest(Struct, frozen=True):
-    """Hand leases back unfinished (drain, shutdown): class `disrupted`, not charged."""
+    """Hand leases back unfinished (drain, shutdown): class `disrupted`, not charged.
+
+    `unstarted`: none of them was begun. A first attempt is then of class `unstarted`, which counts as nothing.
+    """
 
     holds: tuple[Hold, ...]
     message: str = ""
+    unstarted: bool = False
 
 
 class Empty(Struct, frozen=True):

@@ -19,6 +19,7 @@ from mahavishnu_operator.api.wire import OLDEST_PROTOCOL, PROTOCOL, Hold, Regist
 from .core import Core
 from .errors import Forbidden, NotLeader, ProtocolUnsupported, TokenUnknown
 from .limits import check_register
+from .lookahead import AHEAD_SECONDS
 from .outcomes import Settler
 from .protocol import Identify, Identity
 from .workers import Worker, digest, worker_id
@@ -80,6 +81,7 @@ class Admission:
             lease_seconds=pace.lease_seconds,
             renew_seconds=pace.renew_seconds,
             max_batch=pace.max_batch,
+            ahead_seconds=AHEAD_SECONDS,
         )
 
     async def _settle_holds(self, worker: Worker, before: Worker | None, holds: Sequence[Hold]) -> None:

@@ -22,6 +22,7 @@ from mahavishnu_operator.support.errors import Conflict
 from .errors import CallRefused, NotLeader, Starting, TryAgain
 from .leases import LeaseTable
 from .ledger import Job, Ledger, Task
+from .lookahead import most_held
 from .meters import Meters
 from .waiting import Waiting
 from .workers import Worker, Workers
@@ -68,7 +69,7 @@ class Core:
         self.ended = asyncio.Event()
         self.job_listeners: list[Callable[[str], None]] = []
         self.pool_listeners: list[Callable[[str], None]] = []
-        self.waiting = Waiting(self.ledger, clock=clock, can_take=lambda worker: self.free_slots(worker) > 0)
+        self.waiting = Waiting(self.ledger, clock=clock, can_take=self.can_take)
         self._dirty_jobs: dict[str, None] = {}
         self._dirty_pools: dict[str, None] = {}
         self._flushing = False
@@ -173,6 +174,28 @@ class Core:
     def free_slots(self, worker: Worker) -> int:
         """How many tasks a worker could start now; negative when it was leased some ahead."""
         return (0 if self.workers.cordoned(worker.id) else worker.slots) - self.held(worker)
+
+    def can_take(self, worker: Worker, uid: str) -> bool:
+        """Whether it may be leased the next task of that job now."""
+        return self.held(worker) < self.most_held(worker, uid)
+
+    def most_held(self, worker: Worker, uid: str) -> int:
+        """How many leases this worker may have, if the next is one of that job."""
+        job, pool = self.ledger.jobs[uid], self.ledger.pool(worker.pool)
+        if job.quick:
+            return self.held(worker) + self.pace.max_batch
+        # Ahead of a free slot only while there is enough for every worker: an idle one comes first.
+        if not worker.ahead or len(pool.queue) < self.workers.count_of(worker.pool):
+            return worker.slots
+        if not job.may_go_ahead(pool.queue.first_of(uid)):
+            return worker.slots
+        oldest = self.leases.oldest_of(worker.id)
+        return most_held(
+            slots=worker.slots,
+            pace=job.pace,
+            oldest_seconds=self.clock() - oldest.granted_at if oldest is not None else 0.0,
+            max_batch=self.pace.max_batch,
+        )
 
     def held(self, worker: Worker) -> int:
         """Leases of a worker, those that are being written included."""

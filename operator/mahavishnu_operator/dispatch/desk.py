@@ -77,6 +77,7 @@ class Desk:
     ) -> tuple[list[Task], bool]:
         """Tasks leased to this worker, and whether it shall drain. ClientGone: the caller hung up meanwhile."""
         core = self._core
+        worker.ahead = request.ahead
         until = core.clock() + min(max(0.0, request.wait_seconds), core.pace.longest_poll_seconds)
         while True:
             if core.workers.draining(worker.id) or not core.workers.current(worker):
@@ -171,30 +172,27 @@ class Desk:
     async def release(self, worker: Worker, request: ReleaseRequest) -> None:
         """Take leases back; those of others, or ended ones, are passed over."""
         core = self._core
-        leases = [
-            lease
-            for hold in request.holds
-            if (lease := core.leases.held(task_key(hold.task), hold.attempt, worker=worker.id)) is not None
-        ]
-        await self._hand_back(worker, leases, words(request.message, MAX_MESSAGE) or "the worker handed it back")
+        message = words(request.message, MAX_MESSAGE) or "the worker handed it back"
+        leases: dict[FailureClass, list[Lease]] = {FailureClass.UNSTARTED: [], FailureClass.DISRUPTED: []}
+        for hold in request.holds:
+            lease = core.leases.held(task_key(hold.task), hold.attempt, worker=worker.id)
+            if lease is not None:  # only a first attempt is leased ahead, so a task is handed back for free once
+                free = request.unstarted and lease.attempt == 1
+                leases[FailureClass.UNSTARTED if free else FailureClass.DISRUPTED].append(lease)
+        for failure, some in leases.items():
+            await self._hand_back(worker, some, message, failure)
 
     async def leave(self, worker: Worker) -> None:
         """End the session; what is still held goes back to the queue."""
         core = self._core
         core.workers.remove(worker)
         core.waiting.wake_worker(worker)
-        await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left")
+        await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left", FailureClass.DISRUPTED)
         core.worker_changed(worker.pool, worker.name)
 
-    async def _hand_back(self, worker: Worker, leases: Sequence[Lease], message: str) -> None:
-        await self._core.finish(
-            self._settler.lose(
-                leases,
-                FailureClass.DISRUPTED,
-                reason="Released",
-                message=f"worker {worker.id}: {message}",
-            )
-        )
+    async def _hand_back(self, worker: Worker, leases: Sequence[Lease], message: str, failure: FailureClass) -> None:
+        message = f"worker {worker.id}: {message}"
+        await self._core.finish(self._settler.lose(leases, failure, reason="Released", message=message))
 
     async def output(self, worker: Worker, request: OutputRequest) -> None:
         """Keep running output of held tasks; the rest is dropped. TooLarge: more than a blob for one attempt."""

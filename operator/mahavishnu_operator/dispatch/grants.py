@@ -34,9 +34,8 @@ class Lessor:
     def choose(self, worker: Worker, wanted: int) -> list[Task]:
         """Take up to `wanted` tasks for a worker out of the queue; `grant` must follow.
 
-        Beyond its free slots a worker gets only tasks that are over at once (no-ops), and of those not more than
-        its share: a task must not wait behind a long one while a second worker is idle, and being handed back for
-        that would count against it.
+        Beyond its free slots a worker gets only tasks that are over at once (no-ops) or soon (lookahead.py), and of
+        those not more than its share: a task must not wait behind a long one while a second worker is idle.
         """
         core = self._core
         if core.workers.cordoned(worker.id):
@@ -45,6 +44,7 @@ class Lessor:
         now = core.clock()
         free = core.free_slots(worker)
         share = max(free, -(-len(pool.queue) // max(1, core.workers.count_of(worker.pool))))
+        held = core.held(worker)
         limit = min(wanted, core.pace.max_batch, share)
         chosen: list[Task] = []
         size = 0
@@ -52,7 +52,7 @@ class Lessor:
             uid = pool.queue.peek(now, worker.name)
             if uid is None:
                 break
-            if len(chosen) >= free and not core.ledger.jobs[uid].quick:
+            if held + len(chosen) >= core.most_held(worker, uid):
                 break
             task = core.ledger.take(pool, worker=worker.name, now=now)
             if task is None:
@@ -112,6 +112,7 @@ class Lessor:
                     worker=worker.id,
                     deadline=now + core.pace.lease_seconds,
                     seconds=core.pace.lease_seconds,
+                    granted_at=now,
                 )
             )
             meters.lease_wait.observe(max(0.0, now - task.queued_at))

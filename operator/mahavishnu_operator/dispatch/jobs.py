@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack, nullcontext
 
 import msgspec
 
+from mahavishnu_operator.api.wire import TaskSpec
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskRecord, TaskState
 from mahavishnu_operator.support.errors import Conflict, InvalidInput
 
 from .core import Core
 from .ledger import Job
-from .recovery import is_noop
+from .recovery import kind_of
 
 
 class Jobs:
@@ -36,16 +37,16 @@ class Jobs:
         core = self._core
         core.check_alive()
         self._check_open(job)
-        noops = [_checked_spec(job, task) for task in tasks]
-        await core.finish(self._submit(job, tasks, noops))
+        kinds = [_checked_kind(job, task) for task in tasks]
+        await core.finish(self._submit(job, tasks, kinds))
 
-    async def _submit(self, record: JobRecord, tasks: Sequence[TaskRecord], noops: Sequence[bool]) -> None:
+    async def _submit(self, record: JobRecord, tasks: Sequence[TaskRecord], kinds: Sequence[type[TaskSpec]]) -> None:
         core = self._core
         known = core.ledger.jobs.get(record.uid)
         async with known.changing if known is not None else nullcontext():
             self._check_open(record)
             await core.write(core.store.add_job(core.epoch, record, tasks))
-            self._queue(record, tasks, noops)
+            self._queue(record, tasks, kinds)
 
     def _check_open(self, job: JobRecord) -> None:
         if job.uid in self.closed:
@@ -54,12 +55,12 @@ class Jobs:
                 hint="make a new ScanJob to run it again",
             )
 
-    def _queue(self, record: JobRecord, tasks: Sequence[TaskRecord], noops: Sequence[bool]) -> None:
+    def _queue(self, record: JobRecord, tasks: Sequence[TaskRecord], kinds: Sequence[type[TaskSpec]]) -> None:
         core, now = self._core, self._core.clock()
         job = core.ledger.jobs.get(record.uid) or core.ledger.add_job(record)
-        for task, noop in zip(tasks, noops, strict=True):
+        for task, kind in zip(tasks, kinds, strict=True):
             if task.key.task not in job.tasks:
-                core.ledger.add_task(job, task, noop=noop, now=now)
+                core.ledger.add_task(job, task, kind=kind, now=now)
         if job.cancelled:
             core.ledger.cancel_queued(job)
         core.changed(job.record.pool, record.uid)
@@ -157,12 +158,12 @@ class Jobs:
                 worker.news.set()
 
 
-def _checked_spec(job: JobRecord, task: TaskRecord) -> bool:
+def _checked_kind(job: JobRecord, task: TaskRecord) -> type[TaskSpec]:
     if task.key.job != job.uid:
         raise InvalidInput(f"task {task.key} was submitted with job {job.uid}, which is not its own")
     if task.state is not TaskState.QUEUED:
         raise InvalidInput(f"task {task.key} is submitted as {task.state.value}; tasks are submitted queued")
     try:
-        return is_noop(task.spec)
+        return kind_of(task.spec)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the spec of task {task.key} is not one that workers understand: {error}") from None

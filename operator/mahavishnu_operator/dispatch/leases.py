@@ -23,6 +23,7 @@ FIRST_BACKOFF_SECONDS = {
     FailureClass.TOOL: 1.0,
     FailureClass.WORKER_LOST: 0.5,
     FailureClass.DISRUPTED: 0.0,  # the worker had to go, on purpose: nothing speaks against the next one
+    FailureClass.UNSTARTED: 0.0,  # nothing happened
 }
 
 
@@ -48,6 +49,8 @@ def decide_retry(failure: FailureClass, *, charged: int, lost: int, max_attempts
     attempt of the same count: a tool's failures wait 1, 2, 4 ... 60 s, lost workers 0.5, 1, 2, 4 s, and a lease that
     was handed back waits not at all.
     """
+    if failure is FailureClass.UNSTARTED:
+        return Requeue(0.0)
     if failure is FailureClass.TOOL:
         if charged + 1 >= max_attempts:
             return GiveUp("AttemptsExhausted", f"failed in {charged + 1} of {max_attempts} allowed attempts")
@@ -75,6 +78,7 @@ class Lease:
     worker: str
     deadline: float
     seconds: float  # how long a renewal lasts
+    granted_at: float = 0.0
     output_bytes: int = 0
     settling: asyncio.Future[None] | None = field(default=None, repr=False)
 
@@ -124,6 +128,10 @@ class LeaseTable:
     def of_worker(self, worker: str) -> list[Lease]:
         """All that a worker holds."""
         return list(self._by_worker.get(worker, {}).values())
+
+    def oldest_of(self, worker: str) -> Lease | None:
+        """What a worker has held longest."""
+        return next(iter(self._by_worker.get(worker, {}).values()), None)
 
     def count_of(self, worker: str) -> int:
         """How many a worker holds."""

@@ -13,8 +13,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mahavishnu_operator.api.reasons import FailureClass
+from mahavishnu_operator.api.wire import CommandTask, NoopTask, TaskSpec
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState
 
+from .lookahead import Pace
 from .protocol import JobProgress
 from .queue import TaskQueue
 
@@ -34,6 +37,11 @@ class Task:
     lost: int
     queued_at: float = 0.0
 
+    @property
+    def retries(self) -> int:
+        """Attempts that came after one that counts; one that was handed back unstarted is none."""
+        return min(self.charged + self.lost, max(0, self.attempts - 1))
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -46,6 +54,8 @@ class Job:
     retried: int = 0
     started: bool = False
     noops: int = 0  # tasks that the agent answers itself
+    commands: int = 0
+    pace: Pace = field(default_factory=Pace)  # of its commands
     writes: int = 0  # writes about its tasks that are under way
     quiet: asyncio.Event | None = None  # who waits until there are none
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its state or its list of tasks changes
@@ -59,6 +69,10 @@ class Job:
     def quick(self) -> bool:
         """Nothing is started for its tasks: the agent answers them itself, so none can wait behind a long one."""
         return self.noops == len(self.tasks)
+
+    def may_go_ahead(self, task: str) -> bool:
+        """Whether this task may be leased ahead of a free slot. Bins of a scan, of any length, may not."""
+        return self.noops + self.commands == len(self.tasks) and self.tasks[task].attempts == 0
 
     def progress(self) -> JobProgress:
         """How its tasks stand."""
@@ -135,7 +149,7 @@ class Ledger:
         )
         return job
 
-    def add_task(self, job: Job, record: TaskRecord, *, noop: bool, now: float) -> Task:
+    def add_task(self, job: Job, record: TaskRecord, *, kind: type[TaskSpec], now: float) -> Task:
         """Know a task as the store has it: queued ones wait, leased ones count as running."""
         task = Task(
             job=job,
@@ -150,9 +164,10 @@ class Ledger:
             queued_at=now,
         )
         job.tasks[record.key.task] = task
-        job.noops += noop
+        job.noops += kind is NoopTask
+        job.commands += kind is CommandTask
         job.counts[task.state] += 1
-        job.retried += max(0, task.attempts - 1)
+        job.retried += task.retries
         job.started = job.started or task.attempts > 0
         pool = self.pools[job.record.pool]
         if task.state is TaskState.QUEUED:
@@ -168,32 +183,34 @@ class Ledger:
         if taken is None:
             return None
         task = self.jobs[taken.job].tasks[taken.task]
+        before = task.retries
         task.attempts += 1
-        task.job.retried += task.attempts > 1
+        task.job.retried += task.retries - before
         task.job.started = True
         self._move(task, TaskState.LEASED)
         return task
 
     def untake(self, task: Task, *, not_before: float) -> None:
         """Undo `take`: the grant could not be written."""
-        task.job.retried -= task.attempts > 1
+        before = task.retries
         task.attempts -= 1
+        task.job.retried += task.retries - before
         task.job.started = any(other.attempts for other in task.job.tasks.values())
         self._leave(task, TaskState.QUEUED)
         self._wait(task, not_before=not_before)
 
-    def requeue(self, task: Task, *, charged: bool, not_before: float, now: float) -> None:
+    def requeue(self, task: Task, failure: FailureClass, *, not_before: float, now: float) -> None:
         """A leased task goes back; in a cancelled job the cancelling write ends it."""
-        self._count_end(task, charged=charged)
+        self._count_end(task, failure)
         task.queued_at = max(now, not_before)
         self._leave(task, TaskState.QUEUED)
         if not task.job.cancelled:
             self._wait(task, not_before=not_before)
 
-    def finish(self, task: Task, state: TaskState, *, charged: bool = False, lost: bool = False) -> None:
-        """A leased task has its result."""
-        if charged or lost:
-            self._count_end(task, charged=charged)
+    def finish(self, task: Task, state: TaskState, failure: FailureClass | None = None) -> None:
+        """A leased task has its result; `failure`: what its last attempt is counted as, if it failed."""
+        if failure is not None:
+            self._count_end(task, failure)
         self._leave(task, state)
         pool = self.pool_of(task)
         if state is TaskState.SUCCEEDED:
@@ -245,9 +262,11 @@ class Ledger:
         self.pool_of(task).queue.finished(task.key.job)
 
     @staticmethod
-    def _count_end(task: Task, *, charged: bool) -> None:
-        task.charged += charged
-        task.lost += not charged
+    def _count_end(task: Task, failure: FailureClass) -> None:
+        before = task.retries
+        task.charged += failure.charged
+        task.lost += failure.lost
+        task.job.retried += task.retries - before
 
     def _move(self, task: Task, state: TaskState) -> None:
         """The one place where a task changes state and counts follow."""

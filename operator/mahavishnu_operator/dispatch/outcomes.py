@@ -73,6 +73,8 @@ class Settler:
                 continue
             if lease.settling is None:  # otherwise the same result twice in one request
                 verdict = judge_result(result, _tries(task))
+                if result.exit_code is not None:  # a process ran
+                    task.job.pace = task.job.pace.after(result.duration_seconds)
                 body = msgspec.json.encode(result) if isinstance(verdict, Counts) else b""
                 ends.append(_End(lease, task, verdict, result.reason, result.message, body))
                 lease.settling = asyncio.get_running_loop().create_future()
@@ -199,15 +201,13 @@ class Settler:
         meters = core.meters.pool(pool)
         match verdict:
             case Counts():
-                core.ledger.finish(task, verdict.state, charged=verdict.charged)
+                core.ledger.finish(task, verdict.state, FailureClass.TOOL if verdict.charged else None)
                 meters.ended[verdict.state].inc()
             case Again():
-                charged = verdict.failure is FailureClass.TOOL
-                core.ledger.requeue(task, charged=charged, not_before=now + verdict.after_seconds, now=now)
+                core.ledger.requeue(task, verdict.failure, not_before=now + verdict.after_seconds, now=now)
                 meters.attempts[verdict.failure].inc()
             case Fails():
-                charged = verdict.failure is FailureClass.TOOL
-                core.ledger.finish(task, TaskState.FAILED, charged=charged, lost=not charged)
+                core.ledger.finish(task, TaskState.FAILED, verdict.failure)
                 meters.attempts[verdict.failure].inc()
                 meters.ended[TaskState.FAILED].inc()
         worker = core.workers.by_id(end.lease.worker)

@@ -185,6 +185,13 @@ class TaskQueue:
             return min(found, key=_Job.rank).uid
         return found[0].uid if found else None
 
+    def first_of(self, uid: str) -> str:
+        """The task that `pop` takes when it is the turn of this job. ValueError when none of it is ready."""
+        job = self._job(uid)
+        if not job.ready:
+            raise ValueError(f"no task of job {uid} is ready")
+        return job.ready[0][2]
+
     def pop(self, now: float, worker: str = ANYBODY) -> Taken | None:
         """Take the next task for this worker; its job and namespace count one more running."""
         uid = self.peek(now, worker)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from mahavishnu_operator.api.wire import NoopTask, TaskSpec
+from mahavishnu_operator.api.wire import TaskSpec
 from mahavishnu_operator.store.records import TaskState
 
 from .core import Core
@@ -20,9 +20,9 @@ log = structlog.get_logger(__name__)
 _SPEC = msgspec.json.Decoder(TaskSpec)
 
 
-def is_noop(spec: bytes) -> bool:
-    """Whether the agent answers this task itself. msgspec.ValidationError when it is no TaskSpec."""
-    return isinstance(_SPEC.decode(spec), NoopTask)
+def kind_of(spec: bytes) -> type[TaskSpec]:
+    """What a task asks for. msgspec.ValidationError when it is no TaskSpec."""
+    return type(_SPEC.decode(spec))
 
 
 async def rebuild(core: Core) -> set[str]:
@@ -32,7 +32,7 @@ async def rebuild(core: Core) -> set[str]:
     for record in jobs:
         job = core.ledger.add_job(record)
         for task in await core.store.tasks(record.uid):
-            core.ledger.add_task(job, task, noop=is_noop(task.spec), now=now)
+            core.ledger.add_task(job, task, kind=kind_of(task.spec), now=now)
         core.changed(record.pool, record.uid)
     adopted = 0
     for grant in await core.store.open_grants():
@@ -46,6 +46,7 @@ async def rebuild(core: Core) -> set[str]:
                 worker=grant.worker,
                 deadline=core.clock() + grant.lease_seconds,
                 seconds=grant.lease_seconds,
+                granted_at=core.clock(),
             )
         )
         adopted += 1

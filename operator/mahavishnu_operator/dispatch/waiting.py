@@ -37,9 +37,9 @@ class _Line:
 
 
 class Waiting:
-    """Waiting lease requests by pool. `can_take`: whether a worker has a free slot."""
+    """Waiting lease requests by pool. `can_take`: whether a worker may be leased the next task of a job now."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float], can_take: Callable[[Worker], bool]) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], float], can_take: Callable[[Worker, str], bool]) -> None:
         self._ledger, self._clock, self._can_take = ledger, clock, can_take
         self._lines: dict[str, _Line] = {}
 
@@ -99,7 +99,7 @@ class Waiting:
         for waiter in line.waiters:
             name = waiter.worker.name
             uid = queue.peek(now, name) if queue.reserves_for(name) else for_all
-            if uid is not None and (self._ledger.jobs[uid].quick or self._can_take(waiter.worker)):
+            if uid is not None and self._can_take(waiter.worker, uid):
                 return waiter
         return None
 

@@ -43,6 +43,7 @@ class Worker:
     granting: int = 0  # tasks taken for it whose grant is being written
     tasks_done: int = 0
     guarded: bool = False  # its backend protects busy workers, and is told of each before it is one
+    ahead: bool = False  # it hands back what it cannot begin, so it may be leased short tasks ahead
     drain_told: bool = False
     told: frozenset[tuple[Hold, bool]] = frozenset()  # cancelled and lost holds, and whether it had named them
     news: asyncio.Event = field(default_factory=asyncio.Event)

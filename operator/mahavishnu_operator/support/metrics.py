@@ -52,7 +52,7 @@ class Metric(Enum):
     ATTEMPTS_ENDED = Declared(
         "mahavishnu_dispatch_attempts_without_answer",
         Counter,
-        "Attempts that brought no answer that counts, by class: tool, worker-lost, disrupted.",
+        "Attempts that brought no answer that counts, by class: tool, worker-lost, disrupted, unstarted.",
         ("pool", "class"),
     )
     QUEUED = Declared(

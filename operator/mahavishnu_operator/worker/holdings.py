@@ -28,6 +28,7 @@ class Held:
 
     grant: Grant
     good_until: float  # counted from before the request that got or renewed it, so never too late
+    taken_at: float = 0.0
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: float | None = None
     result: TaskResult | None = None
@@ -71,6 +72,7 @@ class Holdings:
         self._waiting: asyncio.Queue[Held] = asyncio.Queue()
         self.changed = Pulse()
         self.finished = asyncio.Event()  # there may be a result to deliver
+        self.waiting = asyncio.Event()  # there may be a task that waits for a slot
 
     def __len__(self) -> int:
         return len(self._held)
@@ -90,6 +92,14 @@ class Holdings:
         """Those that wait for a slot."""
         return [held for held in self._held.values() if held.is_waiting]
 
+    def stuck(self, now: float, *, slots: int, seconds: float) -> list[Held]:
+        """Those that wait for no free slot, and have for that long, while what runs has taken as long already."""
+        waiting = self.unstarted
+        running = sum(1 for held in self._held.values() if held.started_at is not None and held.result is None)
+        if self.longest_running(now) < seconds:
+            return []
+        return [held for held in waiting[max(0, slots - running) :] if now - held.taken_at >= seconds]
+
     def longest_running(self, now: float) -> float:
         """Seconds since the oldest running task was started; 0 when none runs."""
         running = [
@@ -99,7 +109,7 @@ class Holdings:
 
     def take(self, grant: Grant, *, asked_at: float) -> None:
         """Hold a new lease. A no-op is done at once; the rest waits for a slot."""
-        held = Held(grant, good_until=asked_at + grant.lease_seconds)
+        held = Held(grant, good_until=asked_at + grant.lease_seconds, taken_at=time.monotonic())
         if held.hold in self._held:  # granted twice to us: it is here already
             return
         self._held[held.hold] = held
@@ -108,6 +118,7 @@ class Holdings:
             self.finish(held, Work(Done("succeeded", "Completed")))
         else:
             self._waiting.put_nowait(held)
+            self.waiting.set()
 
     async def next_to_start(self) -> Held:
         """The next task for a free slot, marked as started. Waits while its lease may be over: a renewal tells."""

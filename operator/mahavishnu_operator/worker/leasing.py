@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 KNOWN_NEWS_PAUSE_SECONDS = 0.5  # a renew that only repeats what is being done already
 EARLY_ANSWER_PAUSE_SECONDS = 0.1
+IDLE_LOOK_SECONDS = 1.0
 GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and leaving
 
 
@@ -113,6 +114,7 @@ class Agent:
                         group.create_task(self._renew()),
                         group.create_task(self._delivery.deliver()),
                         group.create_task(self._delivery.send_output()),
+                        group.create_task(self._hand_back_stuck()),
                     ]
                     serving = [group.create_task(self._serve(slot)) for slot in slots]
                     await self._unless_draining(self._lease())
@@ -128,7 +130,8 @@ class Agent:
         self._draining.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await self._hand_back(self._holdings.unstarted, "the worker leaves and has not started it")
+                words = "the worker leaves and has not started it"
+                await self._hand_back(self._holdings.unstarted, words, unstarted=True)
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(self._nothing_held())
         await asyncio.wait({hurry, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,14 +156,26 @@ class Agent:
         while self._holdings.holds:
             await self._holdings.changed.next()
 
-    async def _hand_back(self, some: list[Held], why: str) -> None:
+    async def _hand_back_stuck(self) -> None:
+        """Give what stands behind a long task back to those for whom it need not wait."""
+        while True:
+            await self._holdings.waiting.wait()
+            ahead = self._client.pace.ahead_seconds
+            await asyncio.sleep(ahead or IDLE_LOOK_SECONDS)
+            if ahead:  # an older dispatcher leases nothing ahead
+                stuck = self._holdings.stuck(time.monotonic(), slots=self._config.slots, seconds=2 * ahead)
+                await self._hand_back(stuck, "it stood behind a task that takes longer than others", unstarted=True)
+            if not self._holdings.unstarted:
+                self._holdings.waiting.clear()
+
+    async def _hand_back(self, some: list[Held], why: str, *, unstarted: bool = False) -> None:
         if not some:
             return
         holds = tuple(held.hold for held in some)
         for hold in holds:
             self._holdings.drop(hold)
         with suppress(CallFailed):
-            await self._client.tell("/v1/release", ReleaseRequest(holds, why))
+            await self._client.tell("/v1/release", ReleaseRequest(holds, why, unstarted=unstarted))
 
     async def _lease(self) -> None:
         while True:
@@ -176,7 +191,7 @@ class Agent:
                 await self._holdings.changed.next()
                 continue
             wait = self._client.pace.lease_seconds / 3  # a grant that is good from `asked_at` on is good when it comes
-            request = LeaseRequest(max=wanted, wait_seconds=wait)
+            request = LeaseRequest(max=wanted, wait_seconds=wait, ahead=self._client.pace.ahead_seconds > 0)
             answer = await self._client.call("/v1/lease", request, LeaseResponse, seconds=wait + ANSWER_SECONDS)
             if len(answer.grants) < wanted:
                 self._pace = Pace()  # the queue ran dry: what comes next may be of another kind

@@ -2,8 +2,9 @@
 
 Tasks of a millisecond would be bound by one request each; tasks of minutes must not wait in one worker while
 another is idle. So a worker asks for its free slots, and beyond them for about LOOKAHEAD_SECONDS of work at the
-pace it has seen lately; it forgets the pace when the queue runs dry, since the next job may be of another kind. The
-dispatcher has the last word: beyond free slots it leases only what is over at once (docs/adr/0002).
+pace it has seen lately, and again when half of that is done; it forgets the pace when the queue runs dry, since the
+next job may be of another kind. The dispatcher has the last word: beyond free slots it leases only what is over at
+once, or soon (docs/adr/0012). What stands behind a long task all the same is handed back.
 """
 
 from __future__ import annotations
@@ -33,4 +34,6 @@ def decide_lease(*, slots: int, held: int, pace: Pace, longest_running_seconds: 
     if pace.seconds is not None:
         mean = max(pace.seconds, longest_running_seconds, LOOKAHEAD_SECONDS / max_batch)
         ahead = int(slots * LOOKAHEAD_SECONDS / mean)
+    if slots <= held and 2 * held > slots + ahead:
+        return 0  # a call for each task would cost more than the task
     return max(0, min(max_batch, slots + ahead - held))

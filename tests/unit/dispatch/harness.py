@@ -73,8 +73,8 @@ class Agent:
             self.worker = worker
         return self
 
-    async def lease(self, most: int = 1, *, wait: float = 0.0) -> list[Task]:
-        leased, _ = await self.dispatcher.desk.lease(self.worker, LeaseRequest(most, wait))
+    async def lease(self, most: int = 1, *, wait: float = 0.0, ahead: bool = False) -> list[Task]:
+        leased, _ = await self.dispatcher.desk.lease(self.worker, LeaseRequest(most, wait, ahead))
         return leased
 
     async def deliver(self, *results: TaskResult) -> list[str]:
@@ -111,7 +111,7 @@ async def check_memory(dispatcher: Dispatcher) -> None:
     for uid, known in ledger.jobs.items():
         states = [task.state for task in known.tasks.values()]
         assert known.counts == {state: states.count(state) for state in TaskState}
-        assert known.retried == sum(max(0, task.attempts - 1) for task in known.tasks.values())
+        assert known.retried == sum(task.retries for task in known.tasks.values())
         assert known.started == any(task.attempts for task in known.tasks.values())
         progress = known.progress()
         counts = (progress.queued, progress.running, progress.succeeded, progress.failed, progress.cancelled)

@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mahavishnu_operator.api.wire import ReleaseRequest, RenewRequest
 from mahavishnu_operator.dispatch.core import Pace
@@ -29,7 +30,7 @@ async def work(dispatcher: Dispatcher, number: int, dice: random.Random) -> None
     agent = await Agent(dispatcher, f"w{number}", slots=3).register()
     for round_ in range(ROUNDS):
         try:
-            found = await agent.lease(3, wait=0.02)
+            found = await agent.lease(8, wait=0.02, ahead=number % 2 == 0)
             for task in found:
                 await one_end(agent, task, dice)
             if dice.random() < 0.1:
@@ -45,7 +46,7 @@ async def work(dispatcher: Dispatcher, number: int, dice: random.Random) -> None
 
 
 async def one_end(agent: Agent, task: Task, dice: random.Random) -> None:
-    match dice.randrange(8):
+    match dice.randrange(9):
         case 0:
             await agent.deliver(ended(task, "failed"))
         case 1:
@@ -57,8 +58,10 @@ async def one_end(agent: Agent, task: Task, dice: random.Random) -> None:
         case 4:
             answer = await agent.dispatcher.desk.renew(agent.worker, RenewRequest((hold(task),)))
             await agent.deliver(ended(task, "cancelled" if answer.cancel else "succeeded"))
+        case 5:
+            await agent.dispatcher.desk.release(agent.worker, ReleaseRequest((hold(task),), unstarted=True))
         case _:
-            await agent.deliver(ended(task))
+            await agent.deliver(replace(ended(task), exit_code=0, duration_seconds=dice.choice((0.0, 0.01, 2.0))))
 
 
 async def meddle(dispatcher: Dispatcher, store: FullDisk, dice: random.Random) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.store.records import (
     AttemptEnd,
     GrantRecord,
@@ -60,11 +59,10 @@ def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
         ).rowcount
         if not closed:
             continue
-        charged = 1 if end.failure is FailureClass.TOOL else 0
         state = TaskState.QUEUED if end.requeue else TaskState.FAILED
         connection.execute(
             "UPDATE tasks SET state = ?, charged = charged + ?, lost = lost + ? WHERE job = ? AND task = ?",
-            (state.value, charged, 1 - charged, *key),
+            (state.value, int(end.failure.charged), int(end.failure.lost), *key),
         )
         if end.requeue:
             cancel_queued_if_cancelled(connection, end.key.job, now=end.ended_at)
