@@ -189,7 +189,8 @@ def _of_result(
 def _of_counts(counts: Mapping[str, int], books: Books) -> Iterator[str]:
     states = Counter(task.state for task in books.tasks)
     expected = {"total": len(books.tasks), **{name: states[name] for name in ("succeeded", "failed", "cancelled")}}
-    expected["retried"] = sum(task.attempts - 1 for task in books.tasks)
+    # an attempt that was handed back unstarted is no try
+    expected["retried"] = sum(min(task.charged + task.lost, task.attempts - 1) for task in books.tasks)
     for name, number in expected.items():
         if counts.get(name, 0) != number:
             yield f"status.tasks.{name} is {counts.get(name, 0)}; the rows say {number}"
