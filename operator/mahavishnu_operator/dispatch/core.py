@@ -182,6 +182,8 @@ class Core:
     def most_held(self, worker: Worker, uid: str) -> int:
         """How many leases this worker may have, if the next is one of that job."""
         job, pool = self.ledger.jobs[uid], self.ledger.pool(worker.pool)
+        if self.workers.cordoned(worker.id):
+            return 0
         if job.quick:
             return self.held(worker) + self.pace.max_batch
         # Ahead of a free slot only while there is enough for every worker: an idle one comes first.
