@@ -35,12 +35,13 @@ LEASE_SECONDS = 2.0
 WORKERS = 3
 JOB_NAME = "chaos"
 SCAN_NAME = "scan"
-FILES = 30
+FILES = 18
 FILES_A_TASK = 3
 
 PROCESS_FAULTS = (
     Fault("kill server", 3),
     Fault("stop server", 3, (0.5, LEASE_SECONDS + 1.0)),
+    Fault("restart server", 2),
     Fault("kill agent", 4),
     Fault("stop agent", 3, (0.5, LEASE_SECONDS + 1.0)),
     Fault("kill runner", 5),
@@ -138,6 +139,9 @@ class Embedded:
         if strike.fault == "kill server":
             self._kill_server()
             return True
+        if strike.fault == "restart server":
+            self._restart_server()
+            return True
         victim = self._victim(what, strike.pick)
         if victim is None:
             return False
@@ -151,6 +155,17 @@ class Embedded:
     def _kill_server(self) -> None:
         below = psutil.Process(self.server.pid).children(recursive=True)
         self.server.kill()
+        self._start_again(below)
+
+    def _restart_server(self) -> None:
+        """As for an upgrade: SIGTERM, and it ends by itself."""
+        self._later.finish()  # what is stopped now could not end in order
+        below = psutil.Process(self.server.pid).children(recursive=True)
+        self.server.stop(timeout=60)
+        assert self.server.exit_code == 0, f"told to stop, the server failed: {self.server.log_tail()}"
+        self._start_again(below)
+
+    def _start_again(self, below: Sequence[psutil.Process]) -> None:
         late = wait_gone(below)
         assert not late, f"workers outlived their server: {late}"
         self._later.finish()  # a disk that is full now would keep it from starting

@@ -26,7 +26,7 @@ from .audit import Books, Query, read_books
 from .clock import SteppedClock
 from .dispatcher import JOB, POOL, Memory, Setup
 from .network import FaultyNetwork
-from .processes import AGENT, RUNNER, TOOL, Later, choose, find, kill, stop_for
+from .processes import AGENT, RUNNER, TOOL, Later, choose, find, kill, stop_for, terminate
 from .storm import Fault, Strike
 from .weather import MAX_ATTEMPTS
 from .witness import Witness
@@ -40,6 +40,7 @@ PROCESS_FAULTS = (
     Fault("kill dispatcher", 2),
     Fault("stop dispatcher", 2, PAST_THE_LEASE),
     Fault("kill agent", 4),
+    Fault("restart agent", 2),
     Fault("stop agent", 3, PAST_THE_LEASE),
     Fault("kill runner", 5),
     Fault("stop runner", 3, (0.2, 1.5)),
@@ -71,6 +72,7 @@ class Fleet:
         self._stack = ExitStack()
         self._later = Later()
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._told_to_stop: set[int] = set()
         self._clocks = {side: SteppedClock(folder / f"clock-of-{side}") for side in ("dispatcher", "workers")}
         reservation = PortReservation(1)
         self._stack.callback(reservation.release)
@@ -111,7 +113,10 @@ class Fleet:
         """Start again what ended. AssertionError: an agent ended by itself, which it never has a reason for."""
         for name, agent in list(self._agents.items()):
             if agent.poll() is not None:
-                assert agent.returncode == -9, f"agent {name} ended with {agent.returncode}: {self._last_words(name)}"
+                allowed = (-9, 0) if agent.pid in self._told_to_stop else (-9,)
+                assert agent.returncode in allowed, (
+                    f"agent {name} ended with {agent.returncode}: {self._last_words(name)}"
+                )
                 self.restarts += 1
                 _close_pipe(agent)
                 self._start_agent(name)
@@ -163,6 +168,9 @@ class Fleet:
         return True
 
     def _hit(self, word: str, victim: psutil.Process, seconds: float) -> bool:
+        if word == "restart":  # as for an upgrade: it hands back what it cannot finish, and leaves
+            self._told_to_stop.add(victim.pid)
+            return terminate(victim)
         return kill(victim) if word == "kill" else stop_for(seconds, victim, self._later)
 
     def _others(self, strike: Strike) -> Mapping[str, Callable[[], None]]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from tests.postgres.server import PostgresServer
 
 from .fleet import Fleet
 from .network import FaultyNetwork
+from .processes import stop_for
 from .reading import postgres_query
 from .storm import Fault, Strike
 from .witness import Witness
@@ -21,6 +24,8 @@ DATABASE_FAULTS = (
     Fault("kill database", 4),
     Fault("cut database connections", 4),
     Fault("slow database", 2, (0.3, 1.0)),
+    Fault("stop database", 2, (0.5, 4.0)),
+    Fault("half-open database", 3, (0.5, 4.0)),
     Fault("lose answers of the database", 4),
 )
 OTHERS = (
@@ -60,11 +65,22 @@ class FleetOnPostgres(Fleet):
             way.be_slow(True)
             self._later.undo(strike.seconds, lambda: way.be_slow(False))
 
+        def stop() -> None:
+            server = psutil.Process(self._server.process.pid)
+            for process in [server, *server.children()]:
+                stop_for(strike.seconds, process, self._later)
+
+        def half_open() -> None:
+            way.be_half_open(True)
+            self._later.undo(strike.seconds, lambda: way.be_half_open(False))
+
         return {
             **super()._others(strike),
             "kill database": self._server.restart,
             "cut database connections": way.cut,
             "slow database": slow,
+            "stop database": stop,
+            "half-open database": half_open,
             "lose answers of the database": lambda: way.lose_answers(1),
         }
 

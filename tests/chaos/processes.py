@@ -98,6 +98,14 @@ def kill(process: psutil.Process) -> bool:
     return False
 
 
+def terminate(process: psutil.Process) -> bool:
+    """SIGTERM; whether there was something to tell."""
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+        return True
+    return False
+
+
 def stop_for(seconds: float, process: psutil.Process, later: Later) -> bool:
     """SIGSTOP, and SIGCONT after that time; whether there was something to stop."""
 

@@ -45,14 +45,14 @@ def storm_on_a_full_disk(folder: Path, request: pytest.FixtureRequest, *, seed: 
 
 @pytest.mark.timeout(300)
 def test_each_task_counts_once_whatever_strikes_a_server(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    storm(tmp_path, request, seed=1, count=12, tasks=40)
+    storm(tmp_path, request, seed=1, count=10, tasks=30)
 
 
 @pytest.mark.timeout(300)
 def test_each_task_counts_once_though_the_disk_is_full_now_and_then(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    storm_on_a_full_disk(tmp_path, request, seed=1, count=9, tasks=30)
+    storm_on_a_full_disk(tmp_path, request, seed=1, count=7, tasks=21)
 
 
 @pytest.mark.long

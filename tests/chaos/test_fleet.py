@@ -39,12 +39,12 @@ def storm_on_postgres(folder: Path, request: pytest.FixtureRequest, *, seed: int
 
 @pytest.mark.timeout(300)
 def test_each_task_counts_once_whatever_strikes_a_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    storm_on_sqlite(tmp_path, request, seed=1, count=18, tasks=54)
+    storm_on_sqlite(tmp_path, request, seed=1, count=19, tasks=57)
 
 
 @pytest.mark.timeout(300)
 def test_each_task_counts_once_though_the_database_is_killed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    storm_on_postgres(tmp_path, request, seed=1, count=10, tasks=40)
+    storm_on_postgres(tmp_path, request, seed=1, count=12, tasks=48)
 
 
 @pytest.mark.long
