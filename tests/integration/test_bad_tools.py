@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .faked_tools import scan
+from .faked_tools import make_environment, scan
 
 FINDING = {
     "filename": "a.py",
@@ -159,3 +159,26 @@ def test_a_version_without_an_end_is_no_version(tmp_path: Path, tree: Path) -> N
         timeout=300,
     )
     assert "ruff does not tell its version" in incomplete(again, tmp_path)
+
+
+def test_a_tool_that_fills_the_disk_is_stopped_and_the_disk_is_free_again(tmp_path: Path, tree: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=96m none "$0" && exec "$@"', str(small)]
+    if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a disk of its own can be mounted by root alone")
+    fill = "import os, time\n"
+    fill += "with open(os.environ['TMPDIR'] + '/fill', 'wb') as f:\n    f.write(bytes(64 << 20))\ntime.sleep(600)"
+    python = make_environment(tmp_path / "environment", ruff=fill)
+    command = [str(python), "-m", "mahavishnu_operator.cli", "scan", str(tree), "--tool", "ruff"]
+    done = subprocess.run(
+        [*mount, "sh", "-c", '"$@"; code=$?; ls -A "$0"; exit $code', str(small), *command],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(small), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "it filled the disk of the worker's scratch folder" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("no findings")  # and no file after it
