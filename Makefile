@@ -51,8 +51,27 @@ check: $(STAMP) ## format, lint, types, layers, generated files, module length, 
 cluster-binaries: $(STAMP)
 	$(BIN)/python -m tests.cluster.build
 
+# Where `make cluster-up` keeps its files.
+CLUSTER ?= build/cluster
+
+.PHONY: cluster-up
+cluster-up: $(STAMP) packages ## start a cluster with one real node and the project's images (as root); prints KUBECONFIG
+	$(BIN)/python -m tests.cluster.node up $(CLUSTER) --image worker --image operator
+
+.PHONY: cluster-down
+cluster-down: $(STAMP) ## end it
+	$(BIN)/python -m tests.cluster.node down $(CLUSTER)
+
+.PHONY: images
+images: $(STAMP) packages ## build the container images (BASE=reference for another base than Debian's packages)
+	$(BIN)/python -m tests.images $(if $(BASE),--base $(BASE))
+
+.PHONY: e2e
+e2e: $(STAMP) packages ## the tests in which Pods run
+	$(PYTEST) -n $(JOBS) --dist loadgroup tests/e2e tests/cluster/node
+
 .PHONY: test
-test: $(STAMP) packages cluster-binaries ## all tests but the long ones; unit tests on Python 3.13 too
+test: $(STAMP) packages cluster-binaries ## all tests but the long ones (ALLOW_MISSING=1: also where no node can run)
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not long' tests
 	$(if $(PYTHON_313),$(MAKE) test-313,@echo "Python 3.13 is not installed: unit tests ran on $$($(BIN)/python -V) alone")
 
