@@ -13,6 +13,8 @@ from typing import Any
 from tests.cluster.client import Cluster
 from tests.cluster.process import Program, ServerProcess
 
+# kwok's own fast stages: what it writes when, in the life of a node and of a Pod.
+STAGES = Path(__file__).with_name("stages.yaml")
 LABEL = {"type": "kwok"}
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 
@@ -22,7 +24,7 @@ def kwok(cluster: Cluster, *, binary: Path, log: Path) -> ServerProcess:
     flags = (
         f"--kubeconfig={cluster.kubeconfig}",
         "--manage-nodes-with-label-selector=type=kwok",
-        "--disregard-status-with-annotation-selector=kwok.x-k8s.io/status=custom",
+        f"--config={STAGES}",
     )
 
     # It says nothing about readiness without a port; what it does shows in its nodes.
