@@ -13,6 +13,7 @@ PYTHON_313 := $(firstword $(foreach p,python3.13 $(wildcard $(HOME)/.pyenv/versi
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 JOBS ?= 4
 PYTEST := $(BIN)/python -m pytest
+CHART := charts/mahavishnu-operator
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .PHONY: help
@@ -43,6 +44,7 @@ check: $(STAMP) ## format, lint, types, layers, generated files, module length, 
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mahavishnu_operator.api.crd --check crds
+	$(BIN)/python -m mahavishnu_operator.api.crd --check $(CHART)/files/crds
 	$(BIN)/python -m mahavishnu_operator.api.docs --check docs/reference
 	$(BIN)/python -m mahavishnu_operator.support.metrics --check docs/reference/metrics.md
 	$(BIN)/python scripts/check_tree.py
@@ -100,10 +102,15 @@ $(VENV)/.bench-installed: $(STAMP) requirements/bench.lock
 	touch $@
 
 .PHONY: crds
-crds: $(STAMP) ## write crds/ and docs/reference/ from the models
+crds: $(STAMP) ## write crds/, the chart's copy and docs/reference/ from the models
 	$(BIN)/python -m mahavishnu_operator.api.crd --write crds
+	$(BIN)/python -m mahavishnu_operator.api.crd --write $(CHART)/files/crds
 	$(BIN)/python -m mahavishnu_operator.api.docs --write docs/reference
 	$(BIN)/python -m mahavishnu_operator.support.metrics --write docs/reference/metrics.md
+
+.PHONY: manifests
+manifests: $(STAMP) ## write deploy/ from the chart
+	helm=$$($(BIN)/python -m tests.cluster.build helm) && $(BIN)/python scripts/render_manifests.py --helm "$$helm" deploy
 
 .PHONY: lock
 lock: $(STAMP) ## pin and hash the requirements anew

@@ -1,4 +1,4 @@
-"""pytest fixtures for tests that need a Kubernetes API: `cluster`, `namespace`, `control_plane`, `kubectl_binary`.
+"""pytest fixtures for tests that need a Kubernetes API: `cluster`, `namespace`, `control_plane`; and single programs.
 
 `cluster` is, in this order: the cluster that KUBECONFIG_TEST names; kind, where a Docker daemon answers; the control
 plane built from Go modules (controlplane.py), which has no node. MAHAVISHNU_TEST_CLUSTER=kind|built overrules the
@@ -30,6 +30,7 @@ from .client import Cluster
 from .controlplane import ControlPlane
 
 FIXTURES = frozenset({"cluster", "control_plane"})
+PROGRAMS = {"kubectl_binary": "kubectl", "helm_binary": "helm", "kubeconform_binary": "kubeconform"}
 KIND_CONFIG = Path(__file__).resolve().parents[2] / "kind-config.yaml"
 DOCKER_TIMEOUT = 20.0
 
@@ -85,15 +86,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the selected tests need, before any test's timeout runs."""
     used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & {
         *FIXTURES,
-        "kubectl_binary",
+        *PROGRAMS,
     }
     if not used or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():
-            if "kubectl_binary" in used:
-                ensure(("kubectl",))
+            ensure([PROGRAMS[name] for name in sorted(used & PROGRAMS.keys())])
             if "control_plane" in used:
                 ensure(CONTROL_PLANE)
             if "cluster" in used:
@@ -142,6 +142,18 @@ def _kind_cluster(folder: Path, binaries: Mapping[str, Path]) -> Iterator[Cluste
 def kubectl_binary() -> Path:
     """kubectl alone, for tests that bring a server of their own."""
     return ensure(("kubectl",))["kubectl"]
+
+
+@pytest.fixture(scope="session")
+def helm_binary() -> Path:
+    """helm, pinned."""
+    return ensure(("helm",))["helm"]
+
+
+@pytest.fixture(scope="session")
+def kubeconform_binary() -> Path:
+    """kubeconform, which holds manifests against JSON schemas."""
+    return ensure(("kubeconform",))["kubeconform"]
 
 
 @pytest.fixture(scope="module")

@@ -266,7 +266,7 @@ async def poll(true: Callable[[], bool]) -> None:
 def deploy(cluster: Cluster) -> None:
     """Install the kinds, and the operator's account with its rights, as the manifests say."""
     cluster.install_kinds(CRDS)
-    cluster.kubectl("apply", "-k", str(DEPLOY))
+    cluster.kubectl("apply", *(f"--filename={DEPLOY / name}.yaml" for name in ("namespace", "serviceaccount", "rbac")))
 
 
 def account(cluster: Cluster) -> Cluster:

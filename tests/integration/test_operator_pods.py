@@ -13,7 +13,6 @@ from mahavishnu_operator.resources.protocol import WORKER_POOL
 from tests.cluster.client import Cluster
 
 from .operator_tools import (
-    DEPLOY,
     GATED,
     NOTE,
     POOL,
@@ -34,13 +33,11 @@ TERMINATED = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "signal": 9
 @pytest.fixture(scope="module")
 def operator(deployed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """An operator whose workers are Pods."""
-    deployed.kubectl("apply", "-f", str(DEPLOY / "kubernetes-backend" / "rbac.yaml"))
     folder = tmp_path_factory.mktemp("operator")
     with OperatorProcess(account(deployed), folder, root=None, worker_image=IMAGE) as process:
         yield process
         print(process.process.log_tail())
         process.process.stop()
-    deployed.kubectl("delete", "-f", str(DEPLOY / "kubernetes-backend" / "rbac.yaml"))
 
 
 @pytest.fixture
