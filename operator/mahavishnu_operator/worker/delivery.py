@@ -1,8 +1,9 @@
 """Results and running output on their way to the dispatcher.
 
-Everything that ended since the last request goes in one: a dispatcher that commits for many at once is what
-makes a durable engine fast. What must stay true: blobs and output are there before the result that stands on
-them; a result that is refused as it is (never one that was only not answered) is replaced by one that says so.
+Everything that ended since the last request goes in one, and while more is about to end a moment is waited for it: a
+dispatcher that commits for many at once is what makes a durable engine fast. What must stay true: blobs and output are
+there before the result that stands on them; a result that is refused as it is (never one that was only not answered)
+is replaced by one that says so.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .holdings import Held, Holdings
 log = structlog.get_logger(__name__)
 
 OUTPUT_PAUSE_SECONDS = 0.5
+GATHER_SECONDS = 0.05  # how long results wait for more of them while tasks wait for a slot
 OUTPUT_REQUEST_BYTES = 1024 * 1024
 MAX_REQUEST_BYTES = 8 * 1024 * 1024  # of results as JSON at its worst; a dispatcher takes 16 MiB
 
@@ -43,6 +45,8 @@ class Delivery:
         """Deliver results for ever."""
         while True:
             await self._holdings.finished.wait()
+            if self._holdings.is_behind:
+                await asyncio.sleep(GATHER_SECONDS)
             self._holdings.finished.clear()
             while ready := [held for held in self._holdings.all if held.result is not None]:
                 await self._deliver(ready[: self._client.pace.max_batch])

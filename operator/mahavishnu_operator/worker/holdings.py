@@ -92,6 +92,11 @@ class Holdings:
         """Those that wait for a slot."""
         return [held for held in self._held.values() if held.is_waiting]
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether some wait for a slot: more results will come at once."""
+        return any(held.is_waiting for held in reversed(self._held.values()))
+
     def stuck(self, now: float, *, slots: int, seconds: float) -> list[Held]:
         """Those that wait for no free slot, and have for that long, while what runs has taken as long already."""
         waiting = self.unstarted

@@ -144,3 +144,28 @@ def test_large_results_are_spread_over_requests() -> None:
 
 def test_a_request_has_at_least_one_result() -> None:
     assert len(fitting([result(MAX_REQUEST_BYTES)] * 2)) == 1
+
+
+async def test_more_is_to_come_while_a_task_waits_for_a_slot() -> None:
+    holdings = holding(grant(1), grant(2))
+    await soon(holdings)
+    assert holdings.is_behind
+    await soon(holdings)
+    assert not holdings.is_behind
+
+
+async def test_what_waits_behind_a_long_task_is_stuck_but_not_what_has_a_free_slot() -> None:
+    holdings = holding(grant(1), grant(2), grant(3))
+    await soon(holdings)
+    later = time.monotonic() + 10.0
+    assert [held.hold for held in holdings.stuck(later, slots=1, seconds=5.0)] == [hold(2), hold(3)]
+    assert [held.hold for held in holdings.stuck(later, slots=2, seconds=5.0)] == [hold(3)]
+    assert holdings.stuck(later, slots=1, seconds=60.0) == []
+
+
+async def test_nothing_is_stuck_while_tasks_end_quickly() -> None:
+    holdings = holding(grant(1), grant(2))
+    holdings.finish(await soon(holdings), Work(Done("succeeded")))
+    await soon(holdings)
+    holdings.take(grant(3), asked_at=time.monotonic())
+    assert holdings.stuck(time.monotonic(), slots=1, seconds=5.0) == []
