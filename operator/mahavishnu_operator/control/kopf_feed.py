@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import kopf
 import structlog
+import uvloop
 
 from mahavishnu_operator.api.reasons import GROUP, VERSION
 from mahavishnu_operator.resources.connection import Connection
@@ -87,7 +88,7 @@ class KopfFeed:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._watch())
+            uvloop.run(self._watch())
         except BaseException as error:  # noqa: BLE001 -- whatever ends this thread is raised in the other one
             self._tell(error)
         else:
