@@ -42,6 +42,8 @@ FilePath = Annotated[StrictStr, Field(min_length=1, max_length=4096, pattern=FIL
 Glob = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Revision = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+COMMIT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+Commit = Annotated[StrictStr, Field(pattern=COMMIT_PATTERN, max_length=64)]  # SHA-1, or SHA-256 where git uses that
 Count = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 Total = Annotated[StrictInt, Field(ge=0)]
 Seconds = Annotated[StrictInt, Field(ge=1, le=7 * 24 * 3600)]

@@ -17,6 +17,7 @@ from .base import (
     UNFILLED,
     ApiModel,
     Bool,
+    Commit,
     Count,
     FilePath,
     Glob,
@@ -295,6 +296,14 @@ class TaskOutcome(ApiModel):
     message: Text = Field("", description="Why, in words.")
 
 
+class ResolvedSource(ApiModel):
+    """What is scanned, by content: it was found out once, and every task of the job looks at it."""
+
+    commit: Commit | None = Field(None, description="The commit that source.git.revision named.")
+    base_commit: Commit | None = Field(None, description="The commit that source.git.baseRevision named.")
+    archive_sha256: Sha256 | None = Field(None, description="SHA-256 of the archive that the workers unpacked.")
+
+
 class ScanJobStatus(ApiModel):
     """How the work stands."""
 
@@ -303,6 +312,7 @@ class ScanJobStatus(ApiModel):
         JobPhase.PENDING, description="Where the job stands; Succeeded, Failed and Cancelled are ends."
     )
     verdict: Verdict = Field(Verdict.PENDING, description="The findings measured against spec.scan.failOn.")
+    source: ResolvedSource | None = Field(None, description="What is scanned, once that is known.")
     tasks: TaskCounts = Field(default_factory=TaskCounts, description="Tasks by state.")
     findings: FindingCounts | None = Field(None, description="Findings, once all tasks have ended.")
     report: ReportRef | None = Field(None, description="The stored report.")

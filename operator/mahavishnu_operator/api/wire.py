@@ -54,11 +54,34 @@ class CommandTask(Struct, frozen=True, tag="command", tag_field="kind"):
     memory_limit_bytes: int = 0  # 0: no limit of ours
 
 
+class ArchiveSource(Struct, frozen=True, tag="archive", tag_field="kind"):
+    """A tar archive (scan/archives.py) that is a blob of the dispatcher's; it is given to who holds the task alone."""
+
+    sha256: str
+
+
+class GitSource(Struct, frozen=True, tag="git", tag_field="kind"):
+    """A repository that the worker fetches, over https and without credentials.
+
+    In a plan `revision` and `base_revision` are as the author wrote them, and its answer names the commits; in a scan
+    `revision` is that commit in full, so that all of a job's tasks look at the same files.
+    """
+
+    url: str
+    revision: str
+    base_revision: str = ""
+
+
+SourceSpec = ArchiveSource | GitSource
+
+
 class PlanTask(Struct, frozen=True, tag="plan", tag_field="kind"):
     """List the files under `root` and cut (tools x files) into shards; the payload is a scan Plan (JSON).
 
     `bins`: how many bins a splittable tool may be cut into at the most (about 2-3 x workers).
     `chunk_size` > 0 overrides the cost model: that many files a bin (chunking mode Fixed).
+    `source` is where the worker gets the files from by itself; `root` is then empty, here and in a ScanTask: a worker
+    that does not know `source` finds no folder of that name and refuses, and never scans another.
     """
 
     root: str
@@ -67,6 +90,7 @@ class PlanTask(Struct, frozen=True, tag="plan", tag_field="kind"):
     exclude: tuple[str, ...] = ()
     bins: int = 4
     chunk_size: int = 0
+    source: SourceSpec | None = None
 
 
 class ScanTask(Struct, frozen=True, tag="scan", tag_field="kind"):
@@ -81,6 +105,7 @@ class ScanTask(Struct, frozen=True, tag="scan", tag_field="kind"):
     file_count: int
     output_limit_bytes: int = 128 * 1024 * 1024
     memory_limit_bytes: int = 0
+    source: SourceSpec | None = None
 
 
 TaskSpec = NoopTask | CommandTask | PlanTask | ScanTask

@@ -13,13 +13,12 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .git_files import GitFiles, GitUnusable, find_repository, list_git_files
 from .globs import compile_globs
-from .model import Unread
+from .model import ListedBy, Unread
 
 MAX_FILE_BYTES = 32 * 1024 * 1024  # generated data; no scanner has an answer worth its minutes
 LEFT_OUT_FOLDERS = frozenset(
@@ -42,36 +41,43 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files in the order of their path's bytes."""
+    """Files in the order of their path's bytes. `links`: symbolic links that end in the tree, which no scan follows."""
 
     files: tuple[ListedFile, ...]
-    listed_by: Literal["git", "walk"]
+    listed_by: ListedBy
     skipped: tuple[Unread, ...] = ()
+    links: tuple[str, ...] = ()
 
 
-def list_files(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Listing:
+def list_files(
+    root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), unpacked: bool = False
+) -> Listing:
     """The files under `root` that a scan looks at; globs as in globs.py, no include means all.
 
     In a git work tree: tracked files that are there, and untracked ones that are not ignored; a folder that
-    is itself ignored is walked like a plain one. InvalidInput when root is not a folder that can be read.
+    is itself ignored is walked like a plain one. `unpacked`: root is what an archive held, and all of it is looked at,
+    because who made the archive has chosen. InvalidInput when root is not a folder that can be read.
     """
     _require_folder(root)
     skipped: list[Unread] = []
-    names, listed_by = _names(root, skipped)
+    names, listed_by = (_walk(root, skipped, whole=True), "archive") if unpacked else _names(root, skipped)
     wanted = compile_globs(include) if include else None
     unwanted = compile_globs(exclude) if exclude else None
     folders: dict[str, bool] = {"": True}
     files: list[ListedFile] = []
+    links: list[str] = []
     for name in sorted(set(names), key=os.fsencode):
         if (wanted and not wanted(name)) or (unwanted and unwanted(name)):
             continue
         found = _look_at(root, name, folders)
         if isinstance(found, ListedFile):
             files.append(found)
+        elif isinstance(found, str):
+            links.append(found)
         elif found is not None:
             skipped.append(found)
     ordered = tuple(sorted(skipped, key=lambda unread: os.fsencode(unread.path)))
-    return Listing(files=tuple(files), listed_by=listed_by, skipped=ordered)
+    return Listing(files=tuple(files), listed_by=listed_by, skipped=ordered, links=tuple(links))
 
 
 def _require_folder(root: Path) -> None:
@@ -83,7 +89,7 @@ def _require_folder(root: Path) -> None:
         raise InvalidInput(f"cannot list {root}: {why}", hint="name a folder that the worker can read") from None
 
 
-def _names(root: Path, skipped: list[Unread]) -> tuple[Iterable[str], Literal["git", "walk"]]:
+def _names(root: Path, skipped: list[Unread]) -> tuple[Iterable[str], ListedBy]:
     """Candidates by relative path, and who listed them."""
     repository = find_repository(root)
     if repository is not None:
@@ -115,8 +121,8 @@ def _is_left_out(root: Path, folder: str, known: dict[str, bool]) -> bool:
     return known[folder]
 
 
-def _walk(root: Path, skipped: list[Unread]) -> Iterator[str]:
-    """Every name below root that is no folder, without following links and without folders of tools."""
+def _walk(root: Path, skipped: list[Unread], *, whole: bool = False) -> Iterator[str]:
+    """Every name below root that is no folder, without following links; unless `whole`, without folders of tools."""
 
     def unreadable(error: OSError) -> None:
         skipped.append(Unread(os.path.relpath(error.filename, root), f"cannot list it: {error.strerror}"))
@@ -124,16 +130,17 @@ def _walk(root: Path, skipped: list[Unread]) -> Iterator[str]:
     for folder, subfolders, names in os.walk(root, onerror=unreadable):
         relative = os.path.relpath(folder, root)
         prefix = "" if relative == "." else f"{relative}/"
-        if prefix and VENV_MARK in names:
+        if prefix and VENV_MARK in names and not whole:
             subfolders.clear()
             continue
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
-        subfolders[:] = [name for name in subfolders if name not in LEFT_OUT_FOLDERS and name not in links]
+        left_out = frozenset(links) if whole else LEFT_OUT_FOLDERS.union(links)
+        subfolders[:] = [name for name in subfolders if name not in left_out]
         yield from (prefix + name for name in (*names, *links))
 
 
-def _look_at(root: Path, name: str, folders: dict[str, bool]) -> ListedFile | Unread | None:
-    """The file, why it is left out, or None when there is nothing to say (gone; a link within the tree)."""
+def _look_at(root: Path, name: str, folders: dict[str, bool]) -> ListedFile | Unread | str | None:
+    """The file, why it is left out, the name again of a link within the tree, or None when there is nothing to say."""
     if not _all_folders(root, name.rstrip("/").rpartition("/")[0], folders):
         return None  # git remembers a file behind what is a link by now
     path = root / name
@@ -146,7 +153,7 @@ def _look_at(root: Path, name: str, folders: dict[str, bool]) -> ListedFile | Un
     if stat.S_ISLNK(status.st_mode):
         target = os.path.realpath(path)
         inside = f"{os.path.realpath(root)}{os.sep}"
-        return None if target.startswith(inside) else Unread(name, "a symbolic link that leaves the scanned folder")
+        return name if target.startswith(inside) else Unread(name, "a symbolic link that leaves the scanned folder")
     if stat.S_ISDIR(status.st_mode):
         return Unread(name.rstrip("/"), "a repository of its own (submodule): scan it by itself")
     if not stat.S_ISREG(status.st_mode):

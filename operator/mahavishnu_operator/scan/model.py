@@ -17,6 +17,7 @@ import msgspec
 from mahavishnu_operator.api.reasons import Level
 
 T = TypeVar("T")
+ListedBy = Literal["git", "walk", "archive"]
 Outcome = Literal["ok", "crashed", "timed-out", "not-installed", "cancelled"]
 
 
@@ -74,14 +75,24 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a tree was made from, by content: full commits, or the digest of an archive; empty: not known."""
+
+    commit: str = ""
+    base_commit: str = ""
+    archive_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All shards of a scan, costliest first, and what was left out."""
 
     shards: tuple[Shard, ...]
     file_count: int
     total_bytes: int
-    listed_by: Literal["git", "walk"]
+    listed_by: ListedBy
     skipped: tuple[Unread, ...] = ()  # unreadable, too large, not a regular file
+    origin: Origin | None = None  # None: the files of a folder, which may change
 
 
 def encode(value: ToolReport | Plan) -> str:
