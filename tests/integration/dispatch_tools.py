@@ -52,8 +52,10 @@ class Refused(Exception):
 class WireClient:
     """Speaks the protocol; nothing more."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, token: str, *, worker: str = "w1") -> None:
-        self.http, self.url, self.token, self.worker = http, url, token, worker
+    def __init__(
+        self, http: aiohttp.ClientSession, url: str, token: str, *, worker: str = "w1", pool: str = POOL
+    ) -> None:
+        self.http, self.url, self.token, self.worker, self.pool = http, url, token, worker, pool
         self.session = ""
 
     async def call(self, method: str, path: str, body: bytes, *, bearer: str | None) -> bytes:
@@ -71,7 +73,7 @@ class WireClient:
     async def register(
         self, *, slots: int = 1, protocol: int = 1, incarnation: str = "first", holds: Sequence[Hold] = ()
     ) -> RegisterResponse:
-        request = RegisterRequest(protocol, POOL, self.worker, incarnation, slots, "1.0", tuple(holds))
+        request = RegisterRequest(protocol, self.pool, self.worker, incarnation, slots, "1.0", tuple(holds))
         data = await self.call("POST", "/v1/register", msgspec.json.encode(request), bearer=self.token)
         answer = msgspec.json.decode(data, type=RegisterResponse)
         self.session = answer.session

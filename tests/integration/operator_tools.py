@@ -16,6 +16,7 @@ from typing import Any
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, EventType, Key, Kind, Obj, WatchEvent
 from tests.cluster.client import Cluster
+from tests.cluster.pki import KeyPair
 from tests.cluster.ports import PortReservation
 from tests.cluster.process import Program, ServerProcess
 
@@ -39,6 +40,15 @@ def python(script: str, *arguments: Path) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """An address of this machine at which Pods of a node reach a dispatcher, and what proves it to them."""
+
+    host: str
+    certificate: KeyPair
+    authority: Path
+
+
 class OperatorProcess:
     """A `mahavishnu operator` with a folder and ports of its own, to be started, stopped and killed; dies with us."""
 
@@ -51,18 +61,27 @@ class OperatorProcess:
         namespaces: Sequence[str] = (),
         more: Sequence[str] = (),
         worker_image: str = "",
+        entrance: Entrance | None = None,
     ) -> None:
-        """`root`: what jobs may read; None: no local workers. `worker_image`: of Pods. `more`: further arguments."""
+        """`root`: what jobs may read; None: no local workers. `worker_image`: of Pods. `more`: further arguments.
+
+        `entrance`: where the dispatcher listens with TLS; None: at loopback without.
+        """
         self._reservation = PortReservation(2)
         dispatch, probe = self._reservation.ports
         self.url = f"http://127.0.0.1:{probe}"
-        self.dispatcher = f"http://127.0.0.1:{dispatch}"
+        self.dispatcher = f"https://{entrance.host}:{dispatch}" if entrance else f"http://127.0.0.1:{dispatch}"
+        self.folder = folder
         command = [str(Path(sys.executable).with_name("mahavishnu")), "operator"]
         command += ["--kubeconfig", str(account.kubeconfig), "--data", str(folder / "data")]
         command += ["--dispatch-port", str(dispatch), "--probe-port", str(probe)]
         command += [part for name in namespaces for part in ("--namespace", name)]
         if root is not None:
             command += ["--enable-local-process", "--path-root", str(root)]
+        if entrance is not None:
+            proof = entrance.certificate
+            command += ["--dispatch-host", entrance.host, "--dispatcher-ca", str(entrance.authority)]
+            command += ["--dispatch-cert", str(proof.certificate), "--dispatch-key", str(proof.key)]
         command += more
         if worker_image:
             command += ["--worker-image", worker_image, "--dispatcher-url", self.dispatcher]
@@ -96,6 +115,10 @@ class OperatorProcess:
             body: bytes = answer.read()
         return body
 
+    def output(self, job: Obj, task: str = "t0") -> str:
+        """What a task of a job printed."""
+        return self.get(f"/results/v1/jobs/{job['metadata']['uid']}/tasks/{task}/output").decode()
+
     async def until_unhealthy(self, words: str) -> None:
         """Return once it says on /healthz that it cannot work, in these words."""
         said: list[str | None] = []
@@ -126,6 +149,7 @@ class Site:
     cluster: Cluster
     resources: KubernetesResources
     namespace: str
+    deadline: float = DEADLINE
 
     def key(self, name: str) -> Key:
         return Key(self.namespace, name)
@@ -158,7 +182,7 @@ class Site:
         """The object once `what` is true of its status."""
         obj = await self.resources.get(kind, self.key(name))
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self.deadline):
                 if what(obj.get("status") or {}):
                     return obj
                 since = obj["metadata"]["resourceVersion"]
@@ -190,7 +214,7 @@ class Site:
     async def until_gone(self, kind: Kind, obj: Obj) -> None:
         """Return once that very object is deleted."""
         since = obj["metadata"]["resourceVersion"]
-        async with asyncio.timeout(DEADLINE), self.watch(kind, since) as events:
+        async with asyncio.timeout(self.deadline), self.watch(kind, since) as events:
             async for event in events:
                 if event.type is EventType.DELETED and event.object["metadata"]["uid"] == obj["metadata"]["uid"]:
                     return
@@ -206,7 +230,7 @@ class Site:
         """The resourceVersion of each write to an object since it was made, up to the one that `until` is true of."""
         seen: list[str] = []
         since = obj["metadata"]["resourceVersion"]
-        async with asyncio.timeout(DEADLINE), self.watch(kind, since) as events:
+        async with asyncio.timeout(self.deadline), self.watch(kind, since) as events:
             async for event in events:
                 if event.object["metadata"].get("name") == obj["metadata"]["name"]:
                     seen.append(event.object["metadata"]["resourceVersion"])
@@ -229,7 +253,7 @@ class Site:
         """Return once there is such an Event on the object: events are written after the status."""
         seen: list[tuple[str, str]] = []
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self.deadline):
                 while (type_, reason) not in seen:
                     seen = [(event["type"], event["reason"]) for event in await self.resources.events(obj)]
         except TimeoutError:
@@ -256,9 +280,9 @@ async def written(path: Path) -> str:
     return path.read_text()
 
 
-async def poll(true: Callable[[], bool]) -> None:
+async def poll(true: Callable[[], bool], seconds: float = DEADLINE) -> None:
     """Wait for the file system or the process table to change, which nobody tells about."""
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 -- nothing to await
             await asyncio.sleep(0.02)
 

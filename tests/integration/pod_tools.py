@@ -1,7 +1,7 @@
-"""What a kubelet does with worker Pods, where there is no node: real workers with real tokens of the API server.
+"""Worker Pods as an administrator sees them; and what a kubelet does with them, where there is no node.
 
-The Pods are made by the operator on a real API server; a test starts the two programs of a Pod as processes here, with
-a token that the API server bound to that very Pod, and writes the Pod's status as a kubelet would.
+The Pods are made by the operator on a real API server. Without a node, a test starts the two programs of a Pod as
+processes here, with a token that the API server bound to that very Pod, and writes the Pod's status as a kubelet would.
 """
 
 from __future__ import annotations
@@ -10,31 +10,30 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mahavishnu_operator.backends.kubernetes.settings import AUDIENCE, POD
-from mahavishnu_operator.resources.protocol import Key, Obj
+from mahavishnu_operator.resources.protocol import EventType, Key, Obj
 
-from .operator_tools import DEADLINE, Site
+from .operator_tools import Site
 
 IMAGE = "worker.invalid/mahavishnu:tests"
 CLI = (sys.executable, "-m", "mahavishnu_operator.cli")
 
 
-class Kubelet:
-    """Runs Pods of one namespace."""
+class WorkerPods:
+    """The worker Pods of one namespace."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
-        self._site, self._folder = site, folder
-        self.processes: dict[str, list[asyncio.subprocess.Process]] = {}
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
     async def pods(self, number: int, *, where: Callable[[Obj], bool] = lambda _: True) -> list[Obj]:
         """The worker Pods, once there are just so many that are not being deleted."""
         found: list[Obj] = []
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._site.deadline):
                 while True:
                     listing = await self._site.resources.list(POD, namespace=self._site.namespace)
                     found = [p for p in listing.items if "deletionTimestamp" not in p["metadata"] and where(p)]
@@ -45,6 +44,20 @@ class Kubelet:
             names = [pod["metadata"]["name"] for pod in found]
             raise AssertionError(f"there never were {number} Pods, but {names}") from None
 
+    async def version(self) -> str:
+        """The resourceVersion of the list of them now."""
+        return (await self._site.resources.list(POD, namespace=self._site.namespace)).resource_version
+
+    async def made_since(self, version: str, *, seconds: float = 1.0) -> int:
+        """How many Pods were made since then, until so many seconds from now."""
+        made: set[str] = set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._site.watch(POD, version) as events:
+                async for event in events:
+                    if event.type is EventType.ADDED:
+                        made.add(event.object["metadata"]["uid"])
+        return len(made)
+
     def token(self, pod: Obj, *, audience: str = AUDIENCE) -> str:
         """A token bound to that Pod."""
         meta = pod["metadata"]
@@ -53,21 +66,38 @@ class Kubelet:
             *("--bound-object-name", meta["name"], "--bound-object-uid", meta["uid"]),
         ).strip()
 
+    async def forge(self, pod: Obj, *, name: str) -> Obj:
+        """A Pod like this one, in all but that nobody owns it."""
+        meta = {"name": name, "namespace": self._site.namespace, "labels": pod["metadata"]["labels"]}
+        spec = json.loads(json.dumps(pod["spec"]).replace(pod["metadata"]["name"], name))
+        for field in ("priority", "preemptionPolicy", "tolerations", "serviceAccount", "nodeName"):
+            spec.pop(field, None)
+        return await self._site.resources.create(
+            POD, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        )
+
+    def evict(self, pod: Obj) -> str:
+        """Ask for an eviction, as `kubectl drain` does: empty, or why not."""
+        meta = {"name": pod["metadata"]["name"], "namespace": self._site.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
+        asked = self._site.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body), check=False)
+        return asked.stderr
+
+
+class Kubelet(WorkerPods):
+    """Runs Pods of one namespace."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        super().__init__(site)
+        self._folder = folder
+        self.processes: dict[str, list[asyncio.subprocess.Process]] = {}
+
     async def run(self, pod: Obj, *, token: str | None = None) -> list[asyncio.subprocess.Process]:
         """Start a Pod's programs and report it running."""
         processes = await self.start(pod, token=token or self.token(pod))
         await self.report(pod, "Running", {"running": {}})
         return processes
-
-    async def forge(self, pod: Obj, *, name: str) -> Obj:
-        """A Pod like this one, in all but that nobody owns it."""
-        meta = {"name": name, "namespace": self._site.namespace, "labels": pod["metadata"]["labels"]}
-        spec = json.loads(json.dumps(pod["spec"]).replace(pod["metadata"]["name"], name))
-        for field in ("priority", "preemptionPolicy", "tolerations", "serviceAccount"):
-            spec.pop(field, None)
-        return await self._site.resources.create(
-            POD, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
-        )
 
     async def start(self, pod: Obj, *, token: str) -> list[asyncio.subprocess.Process]:
         """Start what the two containers of a Pod would run, with paths of this machine in place of the Pod's."""
@@ -108,14 +138,6 @@ class Kubelet:
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": meta, "target": target}
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/binding"
         self._site.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(binding))
-
-    def evict(self, pod: Obj) -> str:
-        """Ask for an eviction, as `kubectl drain` does: empty, or why not."""
-        meta = {"name": pod["metadata"]["name"], "namespace": self._site.namespace}
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
-        asked = self._site.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body), check=False)
-        return asked.stderr
 
     async def close(self) -> None:
         for process in [process for pair in self.processes.values() for process in pair]:

@@ -130,10 +130,10 @@ async def test_deleting_a_pool_stops_its_workers(site: Site, operator: OperatorP
     await poll(lambda: not any(worker.is_running() for worker in workers))
 
 
-async def test_a_backend_that_is_not_done_yet_is_refused(site: Site) -> None:
+async def test_a_backend_that_is_switched_off_is_refused(site: Site) -> None:
     await site.pool(backend="kubernetes", kubernetes={"image": "example.dev/worker:1"})
     pool = await site.until(WORKER_POOL, POOL, lambda s: condition(s, "Accepted")[0] == "False")
-    assert condition(pool["status"], "Accepted") == ("False", "NotImplemented")
+    assert condition(pool["status"], "Accepted") == ("False", "BackendDisabled")
     assert condition(pool["status"], "Stalled")[0] == "True"
     assert pool["status"]["replicas"] == 0
 
