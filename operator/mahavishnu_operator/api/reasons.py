@@ -38,7 +38,7 @@ class Reason(StrEnum):
     NOT_IMPLEMENTED = "NotImplemented"  # a field asks for what this version does not do yet
     BACKEND_DISABLED = "BackendDisabled"  # this installation was started without that backend
     PATH_NOT_ALLOWED = "PathNotAllowed"  # source.path lies outside --path-root
-    POOL_NOT_FOUND = "PoolNotFound"  # the ScanJob waits for a pool that does not exist
+    POOL_NOT_FOUND = "PoolNotFound"  # the ScanJob waits for a pool that does not exist, or not any more
     POOL_NOT_ACCEPTED = "PoolNotAccepted"  # the pool exists but was refused itself
     NO_POOL_MATCHES = "NoPoolMatches"  # the ScanJob waits: no pool passes its routing; the message says why not
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the pool does not serve this namespace
@@ -75,7 +75,7 @@ class Reason(StrEnum):
     BACKEND_OK = "BackendOK"  # the backend answered the last call
     BACKEND_ERROR = "BackendError"  # the backend refused or did not answer
     SCALED_TO_ZERO = "ScaledToZero"  # no worker is wanted
-    POOL_SUSPENDED = "PoolSuspended"  # spec.suspend: no worker is wanted until it is lifted
+    POOL_SUSPENDED = "PoolSuspended"  # the pool's spec.suspend: no worker is wanted, and its ScanJobs wait
 
 
 class EventReason(StrEnum):

@@ -345,11 +345,12 @@ class Engine:
                 self.enqueue(SCAN_JOB, Key.of(job))
 
     def _may_wait_for(self, job: Obj, pool: Key) -> bool:
-        """Whether a job names the pool, or is not routed to one yet."""
+        """Whether a job names the pool, was routed to it, or is not routed to one yet."""
         spec, own = job.get("spec") or {}, Key.of(job)
         if spec.get("routing") is not None:
             ended = JobPhase((job.get("status") or {}).get("phase") or JobPhase.PENDING).terminal
-            return not ended and self.dispatch.progress(job["metadata"]["uid"]) is None
+            progress = None if ended else self.dispatch.progress(job["metadata"]["uid"])
+            return not ended and (progress is None or progress.pool == str(pool))
         reference = spec.get("poolRef") or {}
         return Key(reference.get("namespace") or own.namespace, reference.get("name", "")) == pool
 

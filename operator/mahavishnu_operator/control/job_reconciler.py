@@ -173,6 +173,7 @@ class JobReconciler:
             generation=generation,
             pool=str(pool_key or ""),
             refusal=refusal,
+            obstacle=self._router.obstacle(pool_key) if pool_key is not None and not terminal and progress else None,
             status=status,
             progress=progress,
             plan=memory.outcome,

@@ -67,6 +67,7 @@ class Aggregate:
 class JobView:
     """All that a decision depends on. Times are seconds since the Unix epoch.
 
+    `obstacle`: why the pool that has the tasks cannot begin one, which may go away;
     `status` is the object's own, as last written; `progress` None: the dispatcher does not know the job;
     `plan` is set once the plan task ended; `aggregate` once the results were put together.
     """
@@ -77,6 +78,7 @@ class JobView:
     generation: int = 1
     pool: str = ""
     refusal: Refusal | None = None
+    obstacle: Refusal | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
     progress: JobProgress | None = None
     plan: PlanOutcome | None = None
@@ -170,12 +172,16 @@ def _in_progress(view: JobView, progress: JobProgress) -> JobDecision:
     if not suspend and progress.state is JobState.SUSPENDED:
         return JobDecision(Step.RESUME, phase)
     deadline = _next_deadline(view, started=progress.started)
-    return JobDecision(Step.WAIT, phase, waiting=_waits_for_worker(progress), requeue_after=deadline)
+    return JobDecision(Step.WAIT, phase, waiting=_kept_waiting(view, progress), requeue_after=deadline)
 
 
-def _waits_for_worker(progress: JobProgress) -> Refusal | None:
-    """Why nothing is leased, or was, when the one worker that may serve the job is not there."""
-    if not progress.worker or progress.worker_there or not (progress.queued or progress.cancelled):
+def _kept_waiting(view: JobView, progress: JobProgress) -> Refusal | None:
+    """Why no queued task is leased, or was, when the pool or the one worker that may serve the job is not there."""
+    if not (progress.queued or progress.cancelled):
+        return None
+    if view.obstacle is not None:
+        return view.obstacle
+    if not progress.worker or progress.worker_there:
         return None
     message = (
         f"worker {progress.worker} of WorkerPool {progress.pool}, which spec.routing.workerName names, is not there or "
@@ -245,7 +251,7 @@ def _overdue(view: JobView, *, started: bool) -> Ending | None:
     if spec is None:
         return None
     age = view.now - view.created_at
-    waiting = view.refusal or (_waits_for_worker(view.progress) if view.progress is not None else None)
+    waiting = view.refusal or (_kept_waiting(view, view.progress) if view.progress is not None else None)
     why = f" ({waiting.message})" if waiting is not None else ""
     if not started and spec.queue_timeout_seconds is not None and age >= spec.queue_timeout_seconds:
         return Ending(

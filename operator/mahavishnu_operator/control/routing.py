@@ -8,7 +8,7 @@ names its pool; nothing is told of pools that do not serve the job's namespace; 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,8 @@ from .objects import Objects
 from .pools import wanted_workers
 
 SHOWN = 5  # pools that are named in a message
+
+_Version = tuple[str, int, bool]  # of a WorkerPool: uid, generation, whether it is being deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Router:
     def __init__(self, pools: Objects, dispatch: Dispatch, policy: Policy) -> None:
         self._pools, self._dispatch, self._policy = pools, dispatch, policy
         self._on_the_way = _OnTheWay()
-        self._parsed: dict[Key, tuple[tuple[str, int, bool], SeenPool]] = {}
+        self._parsed: dict[Key, tuple[_Version, SeenPool]] = {}
 
     def choose(self, uid: str, job: Key, spec: ScanJobSpec) -> tuple[Key, WorkerPoolSpec] | Refusal:
         """The pool for a job that was not submitted yet, or why there is none. `uid` is the job's."""
@@ -118,6 +120,21 @@ class Router:
         key = routing.affinity_key or "" if routing.strategy is RoutingStrategy.AFFINITY else uid
         chosen = choose(routing.strategy, [self._candidate(pool, loads[pool.key]) for pool in found], key=key)
         return next((pool.key, pool.spec) for pool in found if str(pool.key) == chosen.pool and pool.spec)
+
+    def obstacle(self, pool: Key) -> Refusal | None:
+        """Why a pool begins no task of the jobs that it was given, when that may go away."""
+        obj = self._pools.get(pool)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            message = f"WorkerPool {pool}, which has the job's tasks, was deleted; they wait until it is there again"
+            return Refusal(Reason.POOL_NOT_FOUND, f"{message}: create it, or cancel the job", final=False)
+        seen = self._see(pool, obj, self._parsed)
+        if seen.spec is None or seen.refusal:
+            message = f"WorkerPool {pool}, which has the job's tasks, was refused itself: {seen.refusal}"
+            return Refusal(Reason.POOL_NOT_ACCEPTED, message, final=False)
+        if seen.spec.suspend:
+            message = f"WorkerPool {pool}, which has the job's tasks, is suspended; they wait until that is lifted"
+            return Refusal(Reason.POOL_SUSPENDED, message, final=False)
+        return None
 
     @contextmanager
     def giving(self, pool: Key, *, tasks: int) -> Iterator[None]:
@@ -143,15 +160,18 @@ class Router:
         )
 
     def _seen(self) -> list[SeenPool]:
-        """All pools; a spec is parsed once, because many jobs may wait."""
+        """All pools."""
         before, self._parsed = self._parsed, {}
-        for obj in self._pools:
-            key, meta = Key.of(obj), obj["metadata"]
-            version = (meta["uid"], meta.get("generation", 1), "deletionTimestamp" in meta)
-            known = before.get(key)
-            pool = known[1] if known is not None and known[0] == version else _seen(key, obj, self._policy)
-            self._parsed[key] = (version, pool)
-        return [pool for _, pool in self._parsed.values()]
+        return [self._see(Key.of(obj), obj, before) for obj in self._pools]
+
+    def _see(self, key: Key, obj: Obj, before: Mapping[Key, tuple[_Version, SeenPool]]) -> SeenPool:
+        """A spec is parsed once, because many jobs may wait."""
+        meta = obj["metadata"]
+        version = (meta["uid"], meta.get("generation", 1), "deletionTimestamp" in meta)
+        known = before.get(key)
+        pool = known[1] if known is not None and known[0] == version else _seen(key, obj, self._policy)
+        self._parsed[key] = (version, pool)
+        return pool
 
 
 def _seen(key: Key, obj: Obj, policy: Policy) -> SeenPool:

@@ -28,7 +28,7 @@ GOOD = Aggregate(Verdict.PASSED, report={"uri": "/r", "sha256": "0" * 64, "bytes
 
 
 def view(base: dict[str, Any], age: float = 10.0, **fields: Any) -> JobView:
-    keep = ("refusal", "status", "progress", "plan", "aggregate")
+    keep = ("refusal", "obstacle", "status", "progress", "plan", "aggregate")
     known = {name: fields.pop(name) for name in keep if name in fields}
     spec = ScanJobSpec.model_validate(base | fields)
     return JobView(spec=spec, now=CREATED + age, created_at=CREATED, generation=3, pool="default/p", **known)
@@ -102,6 +102,18 @@ ROWS: list[tuple[str, JobView, Step, JobPhase]] = [
         JobPhase.PLANNING,
     ),
     ("queued tasks are pending", view(TASKS, progress=tasks(queued=2)), Step.WAIT, JobPhase.PENDING),
+    (
+        "queued tasks whose pool was deleted wait",
+        view(TASKS, obstacle=WAITING, progress=tasks(queued=2)),
+        Step.WAIT,
+        JobPhase.PENDING,
+    ),
+    (
+        "queued tasks whose pool was deleted time out",
+        view(TASKS, age=61, queueTimeoutSeconds=60, obstacle=WAITING, progress=tasks(queued=2)),
+        Step.CANCEL,
+        JobPhase.PENDING,
+    ),
     ("running tasks are waited for", view(TASKS, progress=tasks(queued=1, running=1)), Step.WAIT, JobPhase.RUNNING),
     ("suspend is passed on", view(TASKS, suspend=True, progress=tasks(running=2)), Step.SUSPEND, JobPhase.RUNNING),
     (
