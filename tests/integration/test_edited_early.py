@@ -15,6 +15,7 @@ from mahavishnu_operator.control.aggregation import Aggregator
 from mahavishnu_operator.control.events import Recorder
 from mahavishnu_operator.control.job_reconciler import JobReconciler
 from mahavishnu_operator.control.objects import Objects
+from mahavishnu_operator.control.sourcing import Sourcing
 from mahavishnu_operator.control.status import StatusWriter
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.resources.embedded import EmbeddedResources
@@ -40,6 +41,7 @@ class Bench:
             writer=StatusWriter(resources, SCAN_JOB, clock=lambda: 1.0),
             recorder=Recorder(resources),
             policy=Policy(True, None, ()),
+            sourcing=Sourcing(store, dispatch, None),
         )
 
     async def reconcile(self) -> None:

@@ -12,10 +12,14 @@
 - apiGroups: [mahavishnu.dev]
   resources: [scanjobs]
   verbs: [delete]
-# What `kubectl describe` shows; a repeated event is counted by a patch.
+# What `kubectl describe` shows; a repeated event is counted by a patch. Listed: why a Job can make no Pod.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create, patch, list]
+# Jobs that fetch private files, with credentials that the operator cannot read.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
 # Workers; the patch is the label of a busy one.
 - apiGroups: [""]
   resources: [pods]

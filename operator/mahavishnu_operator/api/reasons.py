@@ -43,6 +43,17 @@ class Reason(StrEnum):
     NO_POOL_MATCHES = "NoPoolMatches"  # the ScanJob waits: no pool passes its routing; the message says why not
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the pool does not serve this namespace
     COMMAND_NOT_ALLOWED = "CommandNotAllowed"  # argv[0] is not in the pool's allowedCommands
+    # sources
+    ARCHIVE_AWAITED = "ArchiveAwaited"  # the ScanJob waits: nobody has brought the archive that it names
+    FETCHING_SOURCE = "FetchingSource"  # a Job in the ScanJob's namespace fetches the files
+    POD_REFUSED = "PodRefused"  # that Job can make no Pod (quota, admission); the message is the API server's
+    CREDENTIALS_MISSING = "CredentialsMissing"  # the Secret is not there, or lacks a key; the message says which
+    AUTHENTICATION_REFUSED = "AuthenticationRefused"  # the git server does not accept the credentials
+    HOST_KEY_REFUSED = "HostKeyRefused"  # the ssh server's key is not among the Secret's known_hosts
+    REVISION_NOT_FOUND = "RevisionNotFound"  # the repository has no such revision
+    ARCHIVE_TOO_LARGE = "ArchiveTooLarge"  # the files are over the limit of an archive
+    PATH_NOT_FOUND = "PathNotFound"  # the volume has no such folder
+    SOURCE_FAILED = "SourceFailed"  # the files could not be fetched; the message says why
     # progress
     PENDING = "Pending"  # nothing has been decided yet
     PLANNING = "Planning"  # a worker lists the files and cuts them into tasks
@@ -170,6 +181,9 @@ class Label(StrEnum):
     POOL = f"{GROUP}/pool"  # the WorkerPool of a worker's Pod; its workers' selector in status
     BUSY = f"{GROUP}/busy"  # "true" while a worker's Pod has work: its PodDisruptionBudget selects it
     REVISION = f"{GROUP}/revision"  # annotation: the digest of the pool's template that a Pod was made from
+    ACCESS_KEY = f"{GROUP}/access-key-sha256"  # annotation: the SHA-256 of the key that a person shows the dispatcher
+    SCAN_JOB_UID = f"{GROUP}/scanjob-uid"  # of a Job that brings the files of a ScanJob: which one
+    TRY = f"{GROUP}/try"  # annotation of such a Job: which try it is, from 1
     CREATED_BY = f"{GROUP}/created-by"  # who asked for an object through the gateway
     COMPONENT = "app.kubernetes.io/component"  # worker, operator or gateway
     MANAGED_BY = "app.kubernetes.io/managed-by"  # mahavishnu

@@ -315,6 +315,11 @@ class ScanJobStatus(ApiModel):
     source: ResolvedSource | None = Field(None, description="What is scanned, once that is known.")
     tasks: TaskCounts = Field(default_factory=TaskCounts, description="Tasks by state.")
     findings: FindingCounts | None = Field(None, description="Findings, once all tasks have ended.")
+    dispatcher: Text | None = Field(
+        None,
+        description="Path on the API server at which a person reaches the dispatcher, to bring the archive and to read "
+        "the report.",
+    )
     report: ReportRef | None = Field(None, description="The stored report.")
     results: Annotated[list[TaskOutcome], Field(max_length=20)] = Field(
         default_factory=list, description="Short answers of the first few tasks; all are in the results store."

@@ -249,6 +249,24 @@ class ResultsResponse(Struct, frozen=True):
     receipts: tuple[Receipt, ...]
 
 
+# --- visitors: callers that are no workers -------------------------------------------------------
+# PUT /v1/scanjobs/NAMESPACE/NAME/archives/SHA256 (the tar.gz of its files), GET .../report (SARIF), GET .../answers.
+# A Pod of the ScanJob's own source Job shows its token as every bearer does, and says the commits in COMMITS_HEADER.
+# A person shows in KEY_HEADER the key whose SHA-256 the ScanJob's annotation has: an API server's proxy to services,
+# which is how a person comes here, takes the Authorization header away.
+
+KEY_HEADER = "X-Mahavishnu-Key"
+COMMITS_HEADER = "X-Mahavishnu-Commits"
+MAX_COMMITS_BYTES = 1024
+
+
+class Commits(Struct, frozen=True):
+    """Which commits an archive is of; empty: none. JSON in COMMITS_HEADER."""
+
+    revision: str = ""
+    base_revision: str = ""
+
+
 # --- output, release, leave ----------------------------------------------------------------------
 
 

@@ -9,34 +9,29 @@ second Ctrl-C does not wait for the report.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mahavishnu_operator.api.reasons import API_VERSION, Level, Verdict
+from mahavishnu_operator.api.reasons import API_VERSION, Level
 from mahavishnu_operator.control.embedded import EmbeddedEngine
 from mahavishnu_operator.control.engine import EngineOptions
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Obj
-from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
+from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
 from .output import say
 from .progress import Progress, make_progress
-
-if TYPE_CHECKING:
-    from mahavishnu_operator.scan.model import Plan
 
 POOL = Key("default", "local")
 JOB = Key("default", "scan")
 CANCEL_SECONDS = 10.0  # how long a first Ctrl-C waits for tools to stop and the partial report
-MAX_LEFT_OUT = 5  # named one by one after the report
 
 
 @dataclass(frozen=True)
@@ -91,33 +86,36 @@ def _object(kind: str, key: Key, spec: dict[str, Any]) -> Obj:
 async def run_local_scan(request: ScanRequest) -> ExitCode:
     """Run it and print the report; the exit code."""
     begun = time.monotonic()
-    signals = _listen()
+    signals = listen_for_signals()
     with tempfile.TemporaryDirectory(prefix="mahavishnu-scan-", ignore_cleanup_errors=True) as folder:
         options = EngineOptions(data_dir=Path(folder), dispatch_port=0, enable_local_process=True, path_roots=None)
         async with EmbeddedEngine(options) as engine:
             if not signals.empty():
                 say("interrupted before anything was started")
-                return _exit_code_of_signal(signals.get_nowait())
+                return exit_code_of_signal(signals.get_nowait())
             await engine.resources.create(WORKER_POOL, pool_manifest(request))
             await engine.resources.create(SCAN_JOB, job_manifest(request))
-            with make_progress(request.root, request.workers) as progress:
+            with make_progress(_headline(request)) as progress:
                 job, interrupt = await _wait(engine, progress, signals)
-            code = await _report(engine, request, job, interrupt=interrupt, seconds=time.monotonic() - begun)
+            log = await engine.report(job["metadata"]["uid"])
+            code = show_outcome(
+                job.get("status") or {},
+                None
+                if log is None
+                else Shown(log.reports, log.sarif, log.plan.skipped if log.plan is not None else ()),
+                as_json=request.as_json,
+                sarif=request.sarif,
+                interrupt=interrupt,
+                seconds=time.monotonic() - begun,
+            )
         if interrupt is not None:
             say("all children have been stopped")
         return code
 
 
-def _listen() -> asyncio.Queue[signal.Signals]:
-    """The signals that end a scan, from now on."""
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
-    return signals
-
-
-def _exit_code_of_signal(number: signal.Signals) -> ExitCode:
-    return ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.TERMINATED
+def _headline(request: ScanRequest) -> str:
+    many = "s" if request.workers > 1 else ""
+    return f"scanning {printable(str(request.root))} with {request.workers} worker{many}"
 
 
 async def _wait(
@@ -144,70 +142,3 @@ async def _wait(
             task.cancel()
             with suppress(asyncio.CancelledError, MahavishnuError):
                 await task
-
-
-async def _report(
-    engine: EmbeddedEngine, request: ScanRequest, job: Obj, *, interrupt: signal.Signals | None, seconds: float
-) -> ExitCode:
-    """Print what there is and say how it went."""
-    from mahavishnu_operator.scan.terminal import print_report
-
-    status = job.get("status") or {}
-    refused = next(
-        (c for c in status.get("conditions", []) if c["type"] == "Accepted" and c["status"] == "False"), None
-    )
-    if refused:
-        raise InvalidInput(refused["message"])
-    log = await engine.report(job["metadata"]["uid"])
-    if request.as_json:
-        print(json.dumps({"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(log, status)}))
-    elif log is not None:
-        print_report(log.reports, seconds=seconds, stream=sys.stdout)
-    if log is not None and request.sarif is not None:  # after it was shown: a full disk must not cost the whole answer
-        sys.stdout.flush()
-        _write(request.sarif, log.sarif)
-    if log is not None and log.plan is not None:
-        _say_what_was_left_out(log.plan)
-    if interrupt is not None:
-        tasks = status.get("tasks") or {}
-        done = f"{tasks.get('succeeded', 0)} of {tasks.get('total', 0)} tasks were done"
-        say(f"interrupted: {done if tasks.get('total') else 'no task had begun'}")
-        return _exit_code_of_signal(interrupt)
-    for condition in status.get("conditions", []):
-        if condition["type"] == "Failed" and condition["status"] == "True":
-            say(f"incomplete: {condition['message']}")
-    return exit_code(Verdict(status.get("verdict", "Pending")))
-
-
-def _say_what_was_left_out(plan: Plan) -> None:
-    """No finding in a file that nobody opened is no good news: name those files."""
-    for each in plan.skipped[:MAX_LEFT_OUT]:
-        say(f"left out: {printable(each.path)}: {printable(each.reason)}")
-    if len(plan.skipped) > MAX_LEFT_OUT:
-        say(f"and {len(plan.skipped) - MAX_LEFT_OUT} more left out; the SARIF report names all")
-
-
-def exit_code(verdict: Verdict) -> ExitCode:
-    """Findings over the limit outrank tools that did not look: both fail a gate, the former says more."""
-    match verdict:
-        case Verdict.PASSED:
-            return ExitCode.OK
-        case Verdict.FAILED:
-            return ExitCode.FINDINGS
-        case _:
-            return ExitCode.INCOMPLETE
-
-
-def _as_json(log: Any, status: Obj) -> dict[str, Any]:
-    return {
-        "tasks": status.get("tasks"),
-        "findings": status.get("findings"),
-        "sarif": json.loads(log.sarif) if log else None,
-    }
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise InvalidInput(f"cannot write the report to {path}: {error.strerror}") from None

@@ -1,15 +1,13 @@
-"""Progress of a local scan on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a scan on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mahavishnu_operator.dispatch.protocol import JobProgress
-from mahavishnu_operator.support.text import printable
 
 from .output import say
 
@@ -84,9 +82,8 @@ class BarProgress:
 
 
 @contextmanager
-def make_progress(root: Path, workers: int) -> Iterator[Progress]:
+def make_progress(headline: str) -> Iterator[Progress]:
     """The progress that fits stderr, closed at the end."""
-    headline = f"scanning {printable(str(root))} with {workers} worker{'s' if workers > 1 else ''}"
     if not sys.stderr.isatty():
         say(headline)
         yield PlainProgress()

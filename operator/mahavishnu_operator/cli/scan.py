@@ -1,4 +1,4 @@
-"""scan: one command, no cluster. A pool of local workers in this process's care, one ScanJob, the report."""
+"""scan: a pool of local workers in this process's care, or a cluster's with --cluster; one ScanJob, the report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
+from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 ALL = "all"
 TOOL_HELP = "A tool to run (repeat), or `all`; default: ruff, bandit, codespell. Also: complexipy, mypy, vulture."
@@ -45,8 +46,22 @@ def scan(
     timeout: Annotated[
         int, typer.Option("--timeout", min=1, metavar="SECONDS", help="Seconds for the whole scan.")
     ] = 3600,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Send an archive of the folder to a cluster, whose workers scan it.")
+    ] = False,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="With --cluster: where the ScanJob is made.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="With --cluster: the WorkerPool; default: any that may be used.")
+    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    server: ServerOption = None,
+    dispatcher_url: DispatcherUrlOption = None,
+    dispatcher_ca: DispatcherCaOption = None,
 ) -> None:
-    """Scan a folder with a pool of local workers and show the report.
+    """Scan a folder and show the report: with a pool of local workers, or with --cluster in a cluster's.
 
     Exit codes: 0 passed; 1 findings at or over --fail-on; 2 bad input; 3 incomplete (a tool crashed, timed out or
     is not installed); 130 interrupted (143 by SIGTERM).
@@ -62,6 +77,34 @@ def scan(
         _refuse_undecodable(glob, what="the glob")
     if sarif is not None:
         _refuse_unwritable(sarif)
+    if cluster:
+        from .cluster_scan import ClusterScan, run_cluster_scan
+        from .server import find_server
+
+        if workers is not None:
+            raise InvalidInput("--workers is about a local scan", hint="the WorkerPool says how many there are")
+        connection, embedded = find_server(server, kubeconfig=kubeconfig, context=context)
+        wanted = ClusterScan(
+            root=root,
+            connection=connection,
+            embedded=embedded,
+            namespace=namespace or connection.namespace or "default",
+            pool=pool or "",
+            tools=tools,
+            fail_on=fail_on,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            timeout_seconds=timeout,
+            dispatcher_url=dispatcher_url,
+            dispatcher_ca=dispatcher_ca,
+            sarif=sarif,
+            as_json=json_,
+        )
+        sys.exit(asyncio.run(run_cluster_scan(wanted)) or ExitCode.OK)
+    options = {"--namespace": namespace, "--pool": pool, "--kubeconfig": kubeconfig, "--context": context}
+    for name, value in (options | {"--server": server, "--dispatcher-url": dispatcher_url}).items():
+        if value is not None:
+            raise InvalidInput(f"{name} does nothing without --cluster", hint="give both options, or neither")
     from .local_scan import ScanRequest, run_local_scan
 
     request = ScanRequest(

@@ -6,20 +6,53 @@ REST conventions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from mahavishnu_operator.resources.connection import Connection
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
 
 ServerOption = Annotated[
     str | None,
     typer.Option("--server", "-s", metavar="URL", help="Server to talk to.  [env: MAHAVISHNU_URL]", show_default=False),
 ]
+KubeconfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig", metavar="FILE", help="Credentials. Default: $KUBECONFIG, then ~/.kube, then a Pod's own."
+    ),
+]
+ContextOption = Annotated[str | None, typer.Option("--context", help="Context in that file; default: its current one.")]
+DispatcherUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dispatcher-url", metavar="URL", help="Where the dispatcher is; default: through the API server's proxy."
+    ),
+]
+DispatcherCaOption = Annotated[
+    Path | None, typer.Option("--dispatcher-ca", metavar="FILE", help="Certificates that prove that address.")
+]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the objects.")]
+
+
+def find_server(server: str | None, *, kubeconfig: Path | None, context: str | None) -> tuple[Connection, bool]:
+    """The server of a command that takes a kubeconfig; True: it is a `mahavishnu up`, named by its address."""
+    from mahavishnu_operator.resources.connection import Connection
+
+    from .settings import load_settings
+
+    if server is not None:
+        return Connection.from_url(server, token=load_settings().token or None), True
+    named = kubeconfig is not None or context is not None or os.environ.get("KUBECONFIG")
+    if not named and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return Connection.in_cluster(), False
+    return Connection.from_kubeconfig(kubeconfig, context), False
 
 
 @asynccontextmanager

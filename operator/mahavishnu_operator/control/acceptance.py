@@ -92,8 +92,8 @@ def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None,
     if (parsed.scan is None) == (parsed.tasks is None):
         return None, Refusal(Reason.INVALID, "exactly one of spec.scan and spec.tasks must be set")
     if parsed.scan is not None:
-        if parsed.source is None or parsed.source.path is None:
-            return None, Refusal(Reason.INVALID, "spec.source.path is missing: a scan needs a folder to look at")
+        if parsed.source is None:
+            return None, Refusal(Reason.INVALID, "spec.source is missing: a scan needs files to look at")
         unknown = sorted(set(parsed.scan.tools) - set(policy.known_tools))
         if unknown:
             return None, Refusal(
@@ -101,6 +101,8 @@ def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None,
                 f"spec.scan.tools names {', '.join(unknown)}, which nobody here knows; "
                 f"known are {', '.join(sorted(policy.known_tools))}",
             )
+    elif parsed.source is not None and parsed.source.path is None:
+        return None, Refusal(Reason.INVALID, "spec.tasks run in spec.source.path alone: another source is for a scan")
     elif len({task.id for task in parsed.tasks or ()}) != len(parsed.tasks or ()):
         return None, Refusal(Reason.INVALID, "spec.tasks uses an id more than once: ids name results")
     return parsed, None

@@ -20,6 +20,7 @@ from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.scan.answers import Answers, encode_answers
 from mahavishnu_operator.scan.bounding import MAX_FINDINGS, bound_reports
 from mahavishnu_operator.scan.model import Plan, ToolReport, decode_plan
 from mahavishnu_operator.scan.report import merge_reports
@@ -121,6 +122,11 @@ class Aggregator:
             return None
         plan, _ = await self.read_plan(uid)
         return StoredReport(sarif, merge_reports(await self._reports(uid)), plan)
+
+    async def answers(self, uid: str) -> bytes | None:
+        """The same without the SARIF log, as JSON; None when there is no report."""
+        found = await self.report(uid)
+        return None if found is None else await asyncio.to_thread(encode_answers, Answers(found.reports, found.plan))
 
     async def _reports(self, uid: str) -> list[ToolReport]:
         """What each task said; of a flood the worst, read one by one so that no more than that is ever held."""

@@ -61,9 +61,11 @@ class EmbeddedEngine:
     async def _serve(self, folder: Path, port: int) -> None:
         from mahavishnu_operator.resources.rest import api_app, write_kubeconfig  # only who serves pays for these
 
-        from .serving import listen, probe_routes, results_routes, serve
+        from .serving import listen, probe_routes, results_routes, serve, visitor_routes
 
-        app = api_app(self.resources, extra_routes=[*probe_routes(self._engine), *results_routes(self._engine)])
+        engine = self._engine
+        routes = [*probe_routes(engine), *visitor_routes(engine), *results_routes(engine)]
+        app = api_app(self.resources, extra_routes=routes)
         listener = listen(HOST, port)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         await self._stack.enter_async_context(serve(app, listener))

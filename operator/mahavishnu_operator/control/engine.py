@@ -50,13 +50,16 @@ from mahavishnu_operator.support.metrics import Metric, counter
 
 from .acceptance import Policy
 from .aggregation import Aggregator, StoredReport
+from .doorkeeping import make_doorkeeper
 from .events import Recorder
+from .forgetting import find_missing
 from .job_reconciler import JobReconciler
 from .objects import Objects
 from .pool_reconciler import PoolReconciler
 from .runtime import KeyedQueue, backoff_seconds
+from .sourcing import Sourcing, make_source_jobs
 from .status import StatusWriter
-from .token_review import TokenReviewer
+from .token_review import PodTokens, TokenReviewer
 from .waiting import News, ShowProgress, wait_terminal
 
 log = structlog.get_logger(__name__)
@@ -157,6 +160,9 @@ class Engine:
             recorder=recorder,
             policy=policy,
         )
+        source_jobs = make_source_jobs(
+            self.resources, options.kubernetes, on_change=self._tasks_changed, namespaces=namespaces
+        )
         self._job_reconciler = JobReconciler(
             objects=self.jobs,
             pools=self.pools,
@@ -166,9 +172,12 @@ class Engine:
             writer=StatusWriter(self.resources, SCAN_JOB),
             recorder=recorder,
             policy=policy,
+            sourcing=Sourcing(self.store, self.dispatch, source_jobs),
+            dispatcher=options.kubernetes.proxy_path if options.kubernetes is not None else "",
         )
         self._pool_queue = self._queue(self._pool_reconciler.reconcile, "pools")
         self._job_queue = self._queue(self._job_reconciler.reconcile, "jobs")
+        self.dispatch.visitors.admit_with(make_doorkeeper(self.resources, options.kubernetes), self._aggregator.answers)
         self.dispatch.on_job_changed(self._tasks_changed)
         self.dispatch.on_pool_changed(self._load_changed)
         self._stack.push_async_callback(self._stop_tasks)
@@ -178,6 +187,8 @@ class Engine:
         if self._own_watch:
             self._spawn(self.pools.run(), "watching workerpools")
             self._spawn(self.jobs.run(), "watching scanjobs")
+        if source_jobs is not None:
+            self._spawn(source_jobs.run(), "watching jobs")
         self._spawn(self._keep_resyncing(), "comparing complete lists")
         self._spawn(self.dispatch.run(), "dispatching")
 
@@ -192,7 +203,7 @@ class Engine:
     def _open_kubernetes(self, settings: KubernetesSettings) -> Backend:
         if not isinstance(self.resources, KubernetesResources):
             raise InvalidInput("backend kubernetes needs an API server", hint="start `mahavishnu operator` instead")
-        reviewer = TokenReviewer(self.resources, audience=settings.audience, pool_uid=self._pool_uid)
+        reviewer = TokenReviewer(PodTokens(self.resources, audience=settings.audience), pool_uid=self._pool_uid)
         self.dispatch.admission.ask(reviewer.identify)
         backend = KubernetesBackend(
             self.resources,
@@ -272,15 +283,8 @@ class Engine:
             await self._forget_missing_jobs()
 
     async def _forget_missing_jobs(self) -> None:
-        """Drop what is stored of jobs whose object is gone.
-
-        An engine for some namespaces cannot tell whether a closed job's object is elsewhere: those stay.
-        """
-        if self.options.namespaces:
-            known = [job.uid for job in await self.store.open_jobs() if job.namespace in self.options.namespaces]
-        else:
-            known = [uid for uid, _ in await self.store.known_jobs()]
-        missing = [uid for uid in known if self.jobs.key_of(uid) is None]
+        """Drop what is stored of jobs whose object is gone."""
+        missing = await find_missing(self.store, self.jobs, namespaces=self.options.namespaces)
         if missing:
             log.info("forgetting jobs whose objects are gone", jobs=len(missing))
             await self.dispatch.forget(missing)

@@ -18,6 +18,7 @@ import structlog
 from mahavishnu_operator.api.reasons import EventReason, JobPhase
 from mahavishnu_operator.api.rules import FROZEN
 from mahavishnu_operator.api.scanjob import ScanJobSpec
+from mahavishnu_operator.api.wire import ArchiveSource
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.dispatch.protocol import Dispatch, JobProgress
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
@@ -43,6 +44,7 @@ from .jobs import Aggregate, JobDecision, JobView, PlanOutcome, Step, decide_job
 from .objects import Objects
 from .routing import Router
 from .runtime import earliest
+from .sourcing import Sourcing
 from .status import StatusWriter
 from .tasks import command_rows, job_record, plan_row, shard_rows
 
@@ -83,7 +85,10 @@ class _Look:
 
 
 class JobReconciler:
-    """`reconcile(key)` is level-based: call it for any reason, as often as wished, one call a key at a time."""
+    """`reconcile(key)` is level-based: call it for any reason, as often as wished, one call a key at a time.
+
+    `dispatcher`: how people reach it, as statuses say.
+    """
 
     def __init__(
         self,
@@ -96,11 +101,13 @@ class JobReconciler:
         writer: StatusWriter,
         recorder: Recorder,
         policy: Policy,
+        sourcing: Sourcing,
+        dispatcher: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects, self._pools, self._resources, self._dispatch = objects, pools, resources, dispatch
         self._aggregator, self._writer, self._recorder = aggregator, writer, recorder
-        self._policy, self._clock = policy, clock
+        self._policy, self._sourcing, self._dispatcher, self._clock = policy, sourcing, dispatcher, clock
         self._router = Router(pools, dispatch, policy)
         self._memory: dict[Key, _Memory] = {}
 
@@ -156,6 +163,11 @@ class JobReconciler:
         plan_ended = spec is not None and spec.scan is not None and progress is not None and _plan_ended(progress)
         if plan_ended and not terminal and memory.outcome is None:
             memory.plan, memory.plan_error = await self._aggregator.read_plan(memory.uid)
+        bring, stored = None, None
+        if terminal:
+            await self._sourcing.stop(memory.uid)
+        elif refusal is None and (progress is None or plan_ended):
+            bring, stored = await self._sourcing.look(key, obj)
         pool_key = _pool_key(key, spec, progress)
         pool, root = None, ""
         if spec is not None and not terminal and (progress is None or plan_ended):
@@ -178,6 +190,9 @@ class JobReconciler:
             progress=progress,
             plan=memory.outcome,
             aggregate=memory.aggregate,
+            source=bring,
+            stored=stored,
+            dispatcher=self._dispatcher,
         )
         return _Look(view, pool_key, pool, root)
 
@@ -198,6 +213,8 @@ class JobReconciler:
             case Step.SUBMIT_PLAN | Step.SUBMIT_TASKS | Step.SUBMIT_SHARDS:
                 await self._submit(key, memory, look, decision.step)
                 memory.submitted = _frozen_part(obj)
+            case Step.PREPARE:
+                await self._prepare(key, memory, look)
             case Step.SUSPEND:
                 await self._dispatch.set_job_state(memory.uid, JobState.SUSPENDED)
             case Step.RESUME:
@@ -214,15 +231,24 @@ class JobReconciler:
             case step:
                 raise ValueError(f"{step} is not a step of this method")
 
+    async def _prepare(self, key: Key, memory: _Memory, look: _Look) -> None:
+        if memory.spec is None or look.pool is None or look.pool_key is None or look.view.source is None:
+            raise ValueError(f"ScanJob {key} has no pool that its files are brought for")  # decide_job waits for one
+        number = look.view.source.start
+        await self._sourcing.start(key, memory.uid, memory.spec, number=number, pool=(look.pool_key, look.pool))
+        log.info("a Job fetches the files", job=str(key), number=number)
+
     async def _submit(self, key: Key, memory: _Memory, look: _Look, step: Step) -> None:
         spec, pool, pool_key = memory.spec, look.pool, look.pool_key
         if spec is None or pool is None or pool_key is None:
             raise ValueError(f"ScanJob {key} has no pool to be submitted to")  # decide_job waits for one
         job = job_record(memory.uid, key, spec, pool_key)
+        stored = look.view.stored
+        source = ArchiveSource(stored.sha256) if stored is not None else None
         if step is Step.SUBMIT_PLAN and spec.scan is not None:
-            rows = [plan_row(memory.uid, look.root, spec.scan, pool)]
+            rows = [plan_row(memory.uid, look.root, spec.scan, pool, source=source)]
         elif step is Step.SUBMIT_SHARDS and memory.plan is not None:
-            rows = shard_rows(memory.uid, look.root, memory.plan, pool)
+            rows = shard_rows(memory.uid, look.root, memory.plan, pool, source=source)
         else:
             allowed = allowed_commands(pool, self._policy)
             rows = command_rows(memory.uid, spec.tasks or (), cwd=look.root, allowed=allowed, pool=pool)

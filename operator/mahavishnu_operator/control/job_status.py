@@ -39,6 +39,11 @@ def job_status(view: JobView, decision: JobDecision) -> dict[str, Any]:
         "verdict": _verdict(view, ended=ended).value,
         "tasks": task_counts(view.spec, view.progress),
     }
+    source = _source(view)
+    if source:
+        status["source"] = source
+    if view.dispatcher:
+        status["dispatcher"] = view.dispatcher
     started = old.get("startTime") or (timestamp(view.now) if view.progress and view.progress.started else None)
     if started:
         status["startTime"] = started
@@ -68,6 +73,18 @@ def task_counts(spec: ScanJobSpec | None, progress: JobProgress | None) -> dict[
         counts["total"] -= 1
         counts["succeeded"] -= 1
     return counts
+
+
+def _source(view: JobView) -> dict[str, Any]:
+    """What is scanned, by content; it does not change once it is known."""
+    if view.stored is None:
+        return dict(view.status.get("source") or {})
+    named = {
+        "commit": view.stored.revision,
+        "baseCommit": view.stored.base_revision,
+        "archiveSha256": view.stored.sha256,
+    }
+    return {name: value for name, value in named.items() if value}
 
 
 def _verdict(view: JobView, *, ended: bool) -> Verdict:

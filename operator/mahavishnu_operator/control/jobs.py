@@ -16,10 +16,12 @@ from typing import Any
 from mahavishnu_operator.api.reasons import JobPhase, Reason, Verdict
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.dispatch.protocol import JobProgress
-from mahavishnu_operator.store.records import JobState
+from mahavishnu_operator.store.records import JobState, SourceRecord
 
 from .acceptance import Refusal
 from .conditions import seconds_of
+from .runtime import earliest
+from .sources import Bring
 
 PLAN_TASK = "plan"
 
@@ -28,6 +30,7 @@ class Step(StrEnum):
     """What the shell does before it looks again. WAIT: nothing, write the status and sleep until an event."""
 
     WAIT = "wait"
+    PREPARE = "prepare"  # have the files brought
     SUBMIT_PLAN = "submit-plan"
     SUBMIT_TASKS = "submit-tasks"
     SUBMIT_SHARDS = "submit-shards"
@@ -69,7 +72,8 @@ class JobView:
 
     `obstacle`: why the pool that has the tasks cannot begin one, which may go away;
     `status` is the object's own, as last written; `progress` None: the dispatcher does not know the job;
-    `plan` is set once the plan task ended; `aggregate` once the results were put together.
+    `plan` is set once the plan task ended; `aggregate` once the results were put together. `source`: what is to be done
+    about the files, None: nothing; `stored`: the archive of them. `dispatcher`: how people reach it.
     """
 
     spec: ScanJobSpec | None
@@ -83,6 +87,9 @@ class JobView:
     progress: JobProgress | None = None
     plan: PlanOutcome | None = None
     aggregate: Aggregate | None = None
+    source: Bring | None = None
+    stored: SourceRecord | None = None
+    dispatcher: str = ""
 
     @property
     def phase(self) -> JobPhase:
@@ -155,7 +162,18 @@ def _not_submitted(view: JobView) -> JobDecision:
         return JobDecision(
             Step.WAIT, JobPhase.PENDING, waiting=view.refusal, requeue_after=_next_deadline(view, started=False)
         )
+    if view.source is not None and not view.source.ready:
+        return _without_files(view, view.source)
     return JobDecision(Step.SUBMIT_PLAN if spec.scan else Step.SUBMIT_TASKS, JobPhase.PENDING)
+
+
+def _without_files(view: JobView, source: Bring) -> JobDecision:
+    if source.failed is not None:
+        return _finish(JobPhase.FAILED, source.failed.reason, source.failed.message)
+    if source.start:
+        return JobDecision(Step.PREPARE, JobPhase.PENDING)
+    later = earliest(_next_deadline(view, started=False), source.look_after)
+    return JobDecision(Step.WAIT, JobPhase.PENDING, waiting=source.waiting, requeue_after=later)
 
 
 def _in_progress(view: JobView, progress: JobProgress) -> JobDecision:
@@ -251,7 +269,8 @@ def _overdue(view: JobView, *, started: bool) -> Ending | None:
     if spec is None:
         return None
     age = view.now - view.created_at
-    waiting = view.refusal or (_kept_waiting(view, view.progress) if view.progress is not None else None)
+    source = view.source.waiting if view.source is not None else None
+    waiting = view.refusal or source or (_kept_waiting(view, view.progress) if view.progress is not None else None)
     why = f" ({waiting.message})" if waiting is not None else ""
     if not started and spec.queue_timeout_seconds is not None and age >= spec.queue_timeout_seconds:
         return Ending(

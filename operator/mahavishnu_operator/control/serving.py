@@ -18,6 +18,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from mahavishnu_operator.dispatch.results_api import results_app
+from mahavishnu_operator.dispatch.service import DispatchService
+from mahavishnu_operator.dispatch.visitors import VISITS
 from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.http_heads import BoundedHttp
 
@@ -43,6 +45,11 @@ def probe_routes(engine: Engine, *, unhealthy: Callable[[], str] = lambda: "") -
 def results_routes(engine: Engine) -> list[BaseRoute]:
     """/results/v1/... for readers: reports and outputs, which quote source code."""
     return [Mount("/", results_app(engine.dispatch, engine.store))]
+
+
+def visitor_routes(engine: Engine) -> list[BaseRoute]:
+    """/v1/scanjobs/... for people without a cluster: the dispatcher's own calls for visitors."""
+    return [Mount(VISITS.rstrip("/"), DispatchService(engine.dispatch))]
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mahavishnu_operator.api.scanjob import ChunkingMode, Scan, ScanJobSpec, Task
-from mahavishnu_operator.api.wire import CommandTask, NoopTask, PlanTask, ScanTask, TaskSpec
+from mahavishnu_operator.api.wire import CommandTask, NoopTask, PlanTask, ScanTask, SourceSpec, TaskSpec
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.scan.model import Plan
@@ -40,8 +40,8 @@ def job_record(uid: str, key: Key, spec: ScanJobSpec, pool: Key) -> JobRecord:
     )
 
 
-def plan_row(uid: str, root: str, scan: Scan, pool: WorkerPoolSpec) -> TaskRecord:
-    """The task that makes the plan; bins follow the workers that the pool wants."""
+def plan_row(uid: str, root: str, scan: Scan, pool: WorkerPoolSpec, *, source: SourceSpec | None = None) -> TaskRecord:
+    """The task that makes the plan; bins follow the workers that the pool wants. `source`: in place of a folder."""
     slots = max(1, wanted_workers(pool)) * pool.slots_per_worker
     body = PlanTask(
         root=root,
@@ -50,12 +50,15 @@ def plan_row(uid: str, root: str, scan: Scan, pool: WorkerPoolSpec) -> TaskRecor
         exclude=tuple(scan.exclude),
         bins=BINS_PER_SLOT * slots,
         chunk_size=scan.chunking.size if scan.chunking.mode is ChunkingMode.FIXED else 0,
+        source=source,
     )
     return _row(uid, PLAN_TASK, 0, body)
 
 
-def shard_rows(uid: str, root: str, plan: Plan, pool: WorkerPoolSpec) -> list[TaskRecord]:
-    """One task a shard, costliest first, after the plan."""
+def shard_rows(
+    uid: str, root: str, plan: Plan, pool: WorkerPoolSpec, *, source: SourceSpec | None = None
+) -> list[TaskRecord]:
+    """One task a shard, costliest first, after the plan. `source`: in place of a folder."""
     memory = memory_limit(pool)
     return [
         _row(
@@ -68,6 +71,7 @@ def shard_rows(uid: str, root: str, plan: Plan, pool: WorkerPoolSpec) -> list[Ta
                 files_sha256=shard.files_sha256,
                 file_count=shard.file_count,
                 memory_limit_bytes=memory,
+                source=source,
             ),
         )
         for seq, shard in enumerate(plan.shards, start=1)

@@ -1,4 +1,4 @@
-"""Who a Pod is that registers: the API server says so, by TokenReview, and the Pod's owner.
+"""Whose a Pod is that shows its token: the API server says so, by TokenReview, and the Pod's owner.
 
 The pressure: a label can be written by whoever may make a Pod, and a name comes again; a UID does not. What must stay
 true: a token is believed only if the API server finds it valid now, for our audience, and bound to a Pod that exists
@@ -22,14 +22,17 @@ POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kub
 MAX_TOKEN = 16 * 1024  # characters; a service account's has about a thousand
 
 
-class TokenReviewer:
-    """`identify(token)`: which worker it is. `pool_uid` answers the UID of a pool that exists, or None."""
+class PodTokens:
+    """Which Pod a token is of, as the API server says now."""
 
-    def __init__(self, resources: KubernetesResources, *, audience: str, pool_uid: Callable[[Key], str | None]) -> None:
-        self._resources, self._audience, self._pool_uid = resources, audience, pool_uid
+    def __init__(self, resources: KubernetesResources, *, audience: str) -> None:
+        self.resources, self._audience = resources, audience
 
-    async def identify(self, token: str) -> Identity | None:
-        """The worker behind a token; None: nobody's. Forbidden: a Pod's that is no worker. TryAgain: no answer."""
+    async def pod_of(self, token: str) -> Obj | None:
+        """The Pod that a token is bound to; None: nobody's. Forbidden: bound to none, or to one that has gone.
+
+        TryAgain: the API server gave no answer.
+        """
         if token.count(".") != 2 or len(token) > MAX_TOKEN:
             return None
         try:
@@ -37,7 +40,7 @@ class TokenReviewer:
             if user is None:
                 return None
             key, uid = _pod_of(user)
-            return self._worker(key, await self._pod(key, uid))
+            return await self._pod(key, uid)
         except Forbidden:
             raise
         except MahavishnuError as error:
@@ -51,7 +54,7 @@ class TokenReviewer:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [self._audience]},
         }
-        status: dict[str, Any] = (await self._resources.post_json(REVIEWS, body)).get("status") or {}
+        status: dict[str, Any] = (await self.resources.post_json(REVIEWS, body)).get("status") or {}
         if not status.get("authenticated") or self._audience not in (status.get("audiences") or ()):
             return None
         user: Obj = status.get("user") or {}
@@ -59,15 +62,27 @@ class TokenReviewer:
 
     async def _pod(self, key: Key, uid: str) -> Obj:
         try:
-            pod = await self._resources.get(POD, key)
+            pod = await self.resources.get(POD, key)
         except NotFound:
             pod = {"metadata": {}}
         if pod["metadata"].get("uid") != uid:
             raise Forbidden(f"Pod {key} of this token has gone", hint="a new Pod has a token of its own")
         return pod
 
+
+class TokenReviewer:
+    """`identify(token)`: which worker it is. `pool_uid` answers the UID of a pool that exists, or None."""
+
+    def __init__(self, tokens: PodTokens, *, pool_uid: Callable[[Key], str | None]) -> None:
+        self._tokens, self._pool_uid = tokens, pool_uid
+
+    async def identify(self, token: str) -> Identity | None:
+        """The worker behind a token; None: nobody's. Forbidden: a Pod's that is no worker. TryAgain: no answer."""
+        pod = await self._tokens.pod_of(token)
+        return None if pod is None else self._worker(Key.of(pod), pod)
+
     def _worker(self, key: Key, pod: Obj) -> Identity:
-        owner = next((o for o in pod["metadata"].get("ownerReferences") or () if o.get("controller")), None)
+        owner = controller_of(pod)
         if owner is None or (owner["kind"], owner["apiVersion"]) != (WORKER_POOL.kind, WORKER_POOL.api):
             raise Forbidden(f"Pod {key} is not controlled by a WorkerPool", hint="workers are started by the operator")
         pool = Key(key.namespace, owner["name"])
@@ -76,6 +91,11 @@ class TokenReviewer:
                 f"Pod {key} belongs to a WorkerPool {pool} that does not exist any more", hint="it will be deleted"
             )
         return Identity(str(pool), key.name, guarded=True)
+
+
+def controller_of(obj: Obj) -> Obj | None:
+    """The ownerReference of the object that controls this one."""
+    return next((o for o in obj["metadata"].get("ownerReferences") or () if o.get("controller")), None)
 
 
 def _pod_of(user: Obj) -> tuple[Key, str]:

@@ -7,7 +7,7 @@ than `limit` bytes are kept; every failure is a CallRefused in words.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -56,6 +56,23 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if len(parts) > limit:
             raise TooLarge(f"the body has over {limit} bytes", hint="send less at once")
     return bytes(parts)
+
+
+async def body_pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes, for what is not held whole. TooLarge past the limit; 400 when it stops coming."""
+    length, more = 0, True
+    while more:
+        message = await _next(receive)
+        length += len(message["body"])
+        if length > limit:
+            raise TooLarge(f"the body has over {limit} bytes", hint="send less")
+        yield message["body"]
+        more = bool(message.get("more_body"))
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The value of a header, empty when it is not there."""
+    return next((value.decode("latin-1").strip() for key, value in scope["headers"] if key == name), "")
 
 
 async def _next(receive: Receive) -> Message:

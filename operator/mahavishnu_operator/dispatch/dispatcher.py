@@ -34,6 +34,7 @@ from .outcomes import Settler
 from .protocol import JobProgress, PoolLoad, WorkerView
 from .recovery import rebuild
 from .timekeeper import Timekeeper
+from .visitors import Visitors
 from .workers import digest, worker_id
 
 PAGE = 1000  # results read at once
@@ -66,6 +67,7 @@ class Dispatcher:
         self.desk = Desk(self.core, Lessor(self.core), settler, self.engagement)
         self.admission = Admission(self.core, settler)
         self.timekeeper = Timekeeper(self.core, settler)
+        self.visitors = Visitors(self.core)
         self._jobs = Jobs(self.core)
 
     # --- life ------------------------------------------------------------------------------------

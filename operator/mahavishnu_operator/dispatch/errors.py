@@ -43,6 +43,20 @@ class ProtocolUnsupported(CallRefused):
     reason = "ProtocolUnsupported"
 
 
+class Contradicted(CallRefused):
+    """What is asked for is not what the object says, or it has ended."""
+
+    status = 409
+    reason = "Conflict"
+
+
+class NothingThere(CallRefused):
+    """There is no such thing for this caller."""
+
+    status = 404
+    reason = "NotFound"
+
+
 class TooLarge(CallRefused):
     """A body or a field is over its limit."""
 

@@ -64,6 +64,39 @@ class Identity:
     guarded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a visitor shows: the token of a Pod, or the key whose digest the ScanJob's annotation has."""
+
+    token: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Which ScanJob a visitor speaks for. `sha256`: the only content that may be brought; empty: any.
+
+    `resolves`: the visitor also says which commits the content is.
+    """
+
+    uid: str
+    namespace: str
+    sha256: str = ""
+    resolves: bool = False
+
+
+class Doorkeeper(Protocol):
+    """Says who may speak for a ScanJob. Both raise CallRefused."""
+
+    async def permit_upload(self, namespace: str, name: str, proof: Proof) -> Permit:
+        """Bring the archive of its files."""
+        ...
+
+    async def permit_reading(self, namespace: str, name: str, proof: Proof) -> Permit:
+        """Read its report."""
+        ...
+
+
 # Who a bearer of a token that was not issued here is; None: not known. Raises CallRefused.
 Identify = Callable[[str], Awaitable[Identity | None]]
 

@@ -35,6 +35,7 @@ from .callers import Caller
 from .dispatcher import Dispatcher
 from .errors import CallRefused, ClientGone, NotLeader, ProtocolUnsupported, TokenUnknown
 from .limits import SHA256
+from .visitors import VISITS
 from .workers import Worker
 
 log = structlog.get_logger(__name__)
@@ -144,6 +145,8 @@ class DispatchService:
         if path.startswith(BLOBS) and method in ("PUT", "GET"):
             with self._desk.call(bearer(scope)):
                 return await self._blob(method, path[len(BLOBS) :], receive)
+        if path.startswith(VISITS):
+            return await self._dispatcher.visitors.answer(scope, receive)
         if path == "/healthz" and method == "GET":
             self._dispatcher.core.check_alive()
             return 200, b"ok\n", b"text/plain; charset=utf-8"

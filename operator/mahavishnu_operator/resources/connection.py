@@ -31,6 +31,7 @@ class Connection:
         ca_data: PEM of the authorities to trust; None: those of the system.
         token_file: a file with the bearer token, read again as it changes; wins over `token`.
         tls_server_name: the name that the server's certificate must have, if not that of the URL.
+        namespace: where its user works unless told otherwise; empty: not said.
 
     """
 
@@ -42,6 +43,7 @@ class Connection:
     client_key: bytes | None = field(default=None, repr=False)
     exec_plugin: ExecPlugin | None = None
     tls_server_name: str | None = None
+    namespace: str = field(default="", compare=False)
 
     @classmethod
     def from_url(cls, url: str, token: str | None = None) -> Connection:
@@ -75,6 +77,7 @@ class Connection:
             client_key=inline_or_file(user, "client-key", entry.user_file),
             exec_plugin=parse_plugin(plugin, file=entry.user_file, cluster=cluster) if plugin else None,
             tls_server_name=cluster.get("tls-server-name"),
+            namespace=entry.namespace,
         )
 
     @classmethod

@@ -69,6 +69,13 @@ class ApiSession:
         async with self.open("GET", path) as response:
             return await response.read()
 
+    async def exchange(
+        self, method: str, path: str, *, headers: Mapping[str, str], data: bytes | None = None, total: float
+    ) -> bytes:
+        """The body that bytes, which are no object, are answered with."""
+        async with self.open(method, path, data=data, headers=headers, total=total) as response:
+            return await response.read()
+
     @asynccontextmanager
     async def open(
         self,
@@ -78,6 +85,8 @@ class ApiSession:
         query: Query | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         total: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose status is good, open for reading; `total` is its deadline in seconds, not the usual one."""
@@ -85,9 +94,13 @@ class ApiSession:
             "params": query or {},
             "timeout": aiohttp.ClientTimeout(total=total or self._timeout, sock_connect=CONNECT_TIMEOUT),
         }
+        arguments["headers"] = dict(headers or {})
+        if data is not None:
+            arguments["data"] = data
+            arguments["headers"]["Content-Type"] = "application/octet-stream"
         if body is not None:
             arguments["data"] = json.dumps(body, separators=(",", ":")).encode()
-            arguments["headers"] = {"Content-Type": content_type}
+            arguments["headers"]["Content-Type"] = content_type
         try:
             async with await self._request(method, path, arguments) as response:
                 if response.status >= 400:

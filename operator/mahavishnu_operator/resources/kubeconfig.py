@@ -34,6 +34,7 @@ class ContextEntry:
     cluster_file: Path
     user: Mapping[str, Any]
     user_file: Path
+    namespace: str = ""
 
 
 def default_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -61,7 +62,7 @@ def read_context(files: Sequence[Path], context: str | None = None) -> ContextEn
     _refuse(name, user[0], REFUSED_USER)
     if not cluster.get("server"):
         raise InvalidInput(f"context {name!r} of {where} names no server")
-    return ContextEntry(name, cluster, cluster_file, user[0], user[1])
+    return ContextEntry(name, cluster, cluster_file, user[0], user[1], str(chosen.get("namespace") or ""))
 
 
 def inline_or_file(entry: Mapping[str, Any], name: str, file: Path) -> bytes | None:

@@ -102,16 +102,16 @@ def encode(value: ToolReport | Plan) -> str:
 
 def decode_tool_report(text: str | bytes) -> ToolReport:
     """The inverse of encode. ValueError on anything else: a worker stands next to hostile code."""
-    return _decode(text, ToolReport)
+    return decode(text, ToolReport)
 
 
 def decode_plan(text: str | bytes) -> Plan:
     """The inverse of encode. ValueError on anything else."""
-    return _decode(text, Plan)
+    return decode(text, Plan)
 
 
-def _decode(text: str | bytes, kind: type[T]) -> T:
-    """Parsed by json and checked by msgspec, whose own parser refuses names that are not UTF-8."""
+def decode(text: str | bytes, kind: type[T]) -> T:
+    """Parsed by json and checked by msgspec, whose own parser refuses names that are not UTF-8. ValueError."""
     try:
         return msgspec.convert(json.loads(text, parse_constant=_refuse), kind)
     except (msgspec.ValidationError, RecursionError) as error:

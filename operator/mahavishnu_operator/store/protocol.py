@@ -26,6 +26,7 @@ from .records import (
     Recorded,
     ReportRecord,
     ResultRecord,
+    SourceRecord,
     TaskKey,
     TaskRecord,
     TokenRecord,
@@ -168,6 +169,23 @@ class Store(Protocol):
 
     async def report(self, uid: str) -> ReportRecord | None:
         """The report of a job, if stored."""
+        ...
+
+    # sources
+    async def put_source(self, epoch: int, source: SourceRecord) -> None:
+        """Store or replace a job's source, which keeps its blob. NotFound: the blob is not there."""
+        ...
+
+    async def source(self, job: str) -> SourceRecord | None:
+        """The source of a job, if stored."""
+        ...
+
+    async def find_source(self, namespace: str, sha256: str) -> SourceRecord | None:
+        """A source of that content that some job of the namespace has."""
+        ...
+
+    async def sources(self) -> list[SourceRecord]:
+        """The sources of all jobs, for retention."""
         ...
 
     # memory

@@ -153,6 +153,22 @@ class ReportRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """The archive of a job's files: the blob `sha256`, brought by somebody who may speak for the job.
+
+    `revision` and `base_revision` are commits, empty where there are none. It stands before the job has tasks.
+    """
+
+    job: str
+    namespace: str
+    sha256: str
+    size_bytes: int
+    stored_at: float
+    revision: str = ""
+    base_revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryKey:
     """What makes a known-good entry the same (design.md, Incremental scans; facts: a tool that looks at siblings).
 

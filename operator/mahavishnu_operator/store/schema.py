@@ -120,6 +120,19 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE jobs ADD COLUMN worker TEXT NOT NULL DEFAULT '';
     """,
+    # A source is there before its job has rows, so it refers to none.
+    """
+    CREATE TABLE sources (
+        job TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size_bytes BIGINT NOT NULL,
+        revision TEXT NOT NULL,
+        base_revision TEXT NOT NULL,
+        stored_at DOUBLE PRECISION NOT NULL
+    );
+    CREATE INDEX sources_by_sha256 ON sources (sha256, namespace);
+    """,
 )
 
 # Every table, in an order in which references can be followed.
@@ -134,4 +147,5 @@ TABLES = (
     "reports",
     "memory",
     "tokens",
+    "sources",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from types import ModuleType
 
-from tests.unit.store import test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping
+from tests.unit.store import test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping, test_sources
 
 
 def _tests_of_any_store(module: ModuleType) -> dict[str, object]:
@@ -18,5 +18,5 @@ def _tests_of_any_store(module: ModuleType) -> dict[str, object]:
     }
 
 
-for _module in (test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping):
+for _module in (test_blobs, test_counting_once, test_epochs, test_forgetting, test_keeping, test_sources):
     globals().update(_tests_of_any_store(_module))

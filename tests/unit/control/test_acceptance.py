@@ -58,7 +58,7 @@ def test_local_workers_can_be_switched_off() -> None:
         (SCAN | {"routing": {"strategy": "random"}}, Reason.INVALID, "exactly one of spec.poolRef and spec.routing"),
         ({"scan": SCAN["scan"], "source": SCAN["source"]}, Reason.INVALID, "spec.poolRef and spec.routing"),
         ({"poolRef": {"name": "p"}}, Reason.INVALID, "spec.scan and spec.tasks"),
-        (SCAN | {"source": None}, Reason.INVALID, "spec.source.path is missing"),
+        (SCAN | {"source": None}, Reason.INVALID, "spec.source is missing"),
         (SCAN | {"scan": {"tools": ["ruff", "nose"]}}, Reason.INVALID, "names nose, which nobody here knows"),
         (tasks(["true"]) | {"tasks": [{"id": "a", "command": ["true"]}] * 2}, Reason.INVALID, "more than once"),
     ],

@@ -102,7 +102,7 @@ def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, s
             *([{"name": "MAHAVISHNU_DISPATCHER_CA", "value": settings.ca_pem}] if settings.ca_pem else []),
         ],
         "resources": AGENT_RESOURCES,
-        "securityContext": _locked_down(),
+        "securityContext": locked_down(),
         "volumeMounts": [
             {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
             {"name": "socket", "mountPath": SOCKET_FOLDER},
@@ -117,7 +117,7 @@ def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
         "args": ["runner-host", "--socket", f"{SOCKET_FOLDER}/runner.sock", "--work-dir", WORK_FOLDER],
         "env": [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}],
         "resources": chosen.get("resources") or RUNNER_RESOURCES,
-        "securityContext": _locked_down(),
+        "securityContext": locked_down(),
         "volumeMounts": [
             {"name": "socket", "mountPath": SOCKET_FOLDER, "readOnly": True},  # a socket there can be connected to
             {"name": "work", "mountPath": WORK_FOLDER},
@@ -126,7 +126,8 @@ def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
     }
 
 
-def _locked_down() -> Obj:
+def locked_down() -> Obj:
+    """What restricted Pod Security wants of a container, and a read-only root."""
     return {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -9,7 +10,9 @@ from mahavishnu_operator.api.reasons import GROUP
 from mahavishnu_operator.resources.protocol import Kind
 
 POD = Kind("Pod", "pods", "pod", "po", api="v1")
+JOB = Kind("Job", "jobs", "job", "job", api="batch/v1")
 NODE = Kind("Node", "nodes", "node", "no", api="v1")
+SERVICE = re.compile(r"([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})(?:\.svc(?:\..+)?)?")  # a name of the cluster's DNS
 AUDIENCE = f"dispatcher.{GROUP}"  # of a worker's token: the API server refuses it as its own
 
 
@@ -25,6 +28,16 @@ class KubernetesSettings:
     ca_pem: str = ""
     audience: str = AUDIENCE
     log_level: str = "info"
+
+    @property
+    def proxy_path(self) -> str:
+        """Where the API server's proxy leads to the dispatcher, if `dispatcher_url` names a Service; else empty."""
+        parts = urlsplit(self.dispatcher_url)
+        service = SERVICE.fullmatch(parts.hostname or "")
+        if service is None:
+            return ""
+        name, namespace = service.groups()
+        return f"/api/v1/namespaces/{namespace}/services/{parts.scheme}:{name}:{self.dispatcher_port}/proxy"
 
     @property
     def dispatcher_port(self) -> int:

@@ -91,4 +91,5 @@ def forget(connection: Session, uids: Sequence[str]) -> set[str]:
     """Delete these jobs with all that hangs on them; the blobs that they named."""
     blobs = tied_to(connection, uids)
     connection.executemany("DELETE FROM jobs WHERE uid = ?", [(uid,) for uid in uids])
+    connection.executemany("DELETE FROM sources WHERE job = ?", [(uid,) for uid in uids])
     return blobs

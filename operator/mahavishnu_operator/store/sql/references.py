@@ -51,14 +51,14 @@ def tie(connection: Session, pairs: Iterable[tuple[str, str]]) -> None:
 
 def tied_to(connection: Session, uids: Sequence[str]) -> set[str]:
     """The blobs that these jobs name."""
-    sql = "SELECT sha256 FROM blob_refs WHERE job = ?"
-    return {sha for uid in uids for (sha,) in connection.execute(sql, (uid,))}
+    sql = "SELECT sha256 FROM blob_refs WHERE job = ? UNION SELECT sha256 FROM sources WHERE job = ?"
+    return {sha for uid in uids for (sha,) in connection.execute(sql, (uid, uid))}
 
 
 def untied(connection: Session, digests: Iterable[str]) -> list[str]:
     """Those of the blobs that no job names."""
-    sql = "SELECT 1 FROM blob_refs WHERE sha256 = ? LIMIT 1"
-    return [sha for sha in digests if connection.execute(sql, (sha,)).fetchone() is None]
+    sql = "SELECT 1 FROM blob_refs WHERE sha256 = ? UNION ALL SELECT 1 FROM sources WHERE sha256 = ? LIMIT 1"
+    return [sha for sha in digests if connection.execute(sql, (sha, sha)).fetchone() is None]
 
 
 def collectable_before(connection: Session, *, now: float) -> float:

@@ -25,6 +25,7 @@ from mahavishnu_operator.store.records import (
     Recorded,
     ReportRecord,
     ResultRecord,
+    SourceRecord,
     TaskKey,
     TaskRecord,
     TokenRecord,
@@ -32,7 +33,7 @@ from mahavishnu_operator.store.records import (
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 from mahavishnu_operator.support.group_commit import DatabaseFull, Session
 
-from . import attempts, jobs, keeping, references, results
+from . import attempts, jobs, keeping, references, results, sources
 from .database import Blobs, Database
 
 log = structlog.get_logger(__name__)
@@ -142,6 +143,28 @@ class SqlStore:
     async def report(self, uid: str) -> ReportRecord | None:
         """The report of a job."""
         return await self._database.read(lambda c: keeping.read_report(c, uid))
+
+    async def put_source(self, epoch: int, source: SourceRecord) -> None:
+        """Store or replace a job's source. NotFound: the blob was not put before."""
+
+        def work(session: Session) -> None:
+            if not self._blobs.has(session, source.sha256):
+                raise NotFound(f"source of job {source.job}: there is no blob {source.sha256}", hint="put it first")
+            sources.put(session, source)
+
+        await self._fenced(epoch, work)
+
+    async def source(self, job: str) -> SourceRecord | None:
+        """The source of a job."""
+        return await self._database.read(lambda c: sources.of_job(c, job))
+
+    async def find_source(self, namespace: str, sha256: str) -> SourceRecord | None:
+        """A source of that content in the namespace."""
+        return await self._database.read(lambda c: sources.find(c, namespace, sha256))
+
+    async def sources(self) -> list[SourceRecord]:
+        """The sources of all jobs."""
+        return await self._database.read(sources.every)
 
     async def remember(self, epoch: int, keys: Sequence[MemoryKey], *, at: float) -> None:
         """Mark content as known good."""
