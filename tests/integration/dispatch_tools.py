@@ -28,6 +28,7 @@ from mahavishnu_operator.api.wire import (
     ResultsRequest,
     ResultsResponse,
     TaskResult,
+    TaskSpec,
 )
 from mahavishnu_operator.dispatch.core import Pace
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
@@ -127,6 +128,10 @@ class Service:
         spec = msgspec.json.encode(NoopTask() if noop else CommandTask(argv=("true",)))
         rows = [TaskRecord(TaskKey(uid, f"t{n}"), n, spec) for n in range(begin, begin + count)]
         await self.dispatcher.submit(JobRecord(uid, "default", uid, POOL), rows)
+
+    async def submit_spec(self, spec: TaskSpec, *, uid: str = "job-1", task: str = "t0") -> None:
+        row = TaskRecord(TaskKey(uid, task), 0, msgspec.json.encode(spec))
+        await self.dispatcher.submit(JobRecord(uid, "default", uid, POOL), [row])
 
 
 @pytest.fixture

@@ -12,18 +12,21 @@ import pytest
 
 from mahavishnu_operator.api.wire import (
     MAX_BLOB_BYTES,
+    ArchiveSource,
     CommandTask,
     Empty,
     LeaseRequest,
     LeaseResponse,
     OutputChunk,
     OutputRequest,
+    PlanTask,
     ReleaseRequest,
+    ScanTask,
     TaskResult,
 )
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.server import DispatchServer
-from mahavishnu_operator.store.records import JobState, TaskKey
+from mahavishnu_operator.store.records import JobState, SourceRecord, TaskKey
 from mahavishnu_operator.store.sqlite import SqliteStore
 from mahavishnu_operator.support.errors import InvalidInput
 
@@ -186,12 +189,35 @@ async def test_released_leases_and_a_worker_that_leaves_give_their_tasks_back(se
 # --- blobs, output, probes ----------------------------------------------------------------------------
 
 
-async def test_a_blob_is_stored_under_its_digest_and_read_back(service: Service) -> None:
-    client = await service.client()
+async def test_a_blob_is_stored_under_its_digest_and_read_by_who_holds_a_task_that_names_it(service: Service) -> None:
+    client, other = await service.client(), await service.client("w2")
     data = b"a\0b\0" * 500_000
-    path = f"/v1/blobs/{hashlib.sha256(data).hexdigest()}"
-    await client.call("PUT", path, data, bearer=client.session)
-    assert await client.call("GET", path, b"", bearer=client.session) == data
+    digest = hashlib.sha256(data).hexdigest()
+    await client.call("PUT", f"/v1/blobs/{digest}", data, bearer=client.session)
+    await service.submit_spec(ScanTask("ruff", "/src", digest, 1))
+    assert not await reads(client, digest)
+    await client.lease()
+    assert await client.call("GET", f"/v1/blobs/{digest}", b"", bearer=client.session) == data
+    assert not await reads(other, digest)
+
+
+@pytest.mark.parametrize("namespace", ["default", "other"])
+async def test_an_archive_is_read_for_a_job_of_its_own_namespace_alone(service: Service, namespace: str) -> None:
+    client = await service.client(slots=2)
+    store, epoch = service.dispatcher.store, service.dispatcher.core.epoch
+    digest = await store.put_blob(epoch, b"archive")
+    await store.put_source(epoch, SourceRecord("job-0", namespace, digest, 7, 1.0))
+    await service.submit_spec(PlanTask("", ("ruff",), source=ArchiveSource(digest)))
+    await service.submit_spec(ScanTask("ruff", "", digest, 1), task="forged")  # a plan may name what it likes
+    assert len(await client.lease(2)) == 2
+    assert await reads(client, digest) is (namespace == "default")
+
+
+async def reads(client: WireClient, digest: str) -> bool:
+    path, headers = f"{client.url}/v1/blobs/{digest}", {"Authorization": f"Bearer {client.session}"}
+    async with client.http.get(path, headers=headers) as answer:
+        assert answer.status in (200, 404)
+        return answer.status == 200
 
 
 async def test_a_blob_that_is_not_what_its_name_says_is_not_stored(service: Service) -> None:

@@ -25,7 +25,8 @@ from mahavishnu_operator.api.wire import (
     ResultsRequest,
     ResultsResponse,
 )
-from mahavishnu_operator.store.records import OutputPiece, TaskKey
+from mahavishnu_operator.store.records import JobRecord, OutputPiece, TaskKey
+from mahavishnu_operator.store.sql.references import named_in
 
 from .callers import Caller
 from .core import Core
@@ -69,6 +70,15 @@ class Desk:
         finally:
             worker.calls -= 1
             worker.last_seen = core.clock()
+
+    def reader(self, worker: Worker, sha256: str) -> JobRecord | None:
+        """The job of a task that this worker holds and that names the blob: knowing a digest is not enough."""
+        for lease in self._core.leases.of_worker(worker.id):
+            job = self._core.ledger.jobs.get(lease.key.job)
+            task = job.tasks.get(lease.key.task) if job is not None else None
+            if task is not None and sha256 in named_in(task.spec):
+                return task.job.record
+        return None
 
     # --- leases ----------------------------------------------------------------------------------
 

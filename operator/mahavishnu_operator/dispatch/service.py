@@ -143,8 +143,8 @@ class DispatchService:
             token = bearer(scope, missing=TokenUnknown)
             return 200, await self._register(token, await read_body(receive, MAX_BODY_BYTES)), JSON
         if path.startswith(BLOBS) and method in ("PUT", "GET"):
-            with self._desk.call(bearer(scope)):
-                return await self._blob(method, path[len(BLOBS) :], receive)
+            with self._desk.call(bearer(scope)) as worker:
+                return await self._blob(method, path[len(BLOBS) :], worker, receive)
         if path.startswith(VISITS):
             return await self._dispatcher.visitors.answer(scope, receive)
         if path == "/healthz" and method == "GET":
@@ -222,15 +222,23 @@ class DispatchService:
         await self._desk.leave(worker)
         return _EMPTY
 
-    async def _blob(self, method: str, sha256: str, receive: Receive) -> tuple[int, bytes, bytes]:
+    async def _may_read(self, worker: Worker, sha256: str) -> bool:
+        """A task of the worker's names it; an archive, moreover, was uploaded for the namespace of that task's job."""
+        job = self._desk.reader(worker, sha256)
+        if job is None:
+            return False
+        owners = await self._dispatcher.store.source_namespaces(sha256)
+        return not owners or job.namespace in owners
+
+    async def _blob(self, method: str, sha256: str, worker: Worker, receive: Receive) -> tuple[int, bytes, bytes]:
         if not SHA256.fullmatch(sha256):
             raise CallRefused(f"{sha256[:80]!r} is no SHA-256 in lower-case hexadecimal")
         core, store = self._dispatcher.core, self._dispatcher.store
         async with self._blobs:
             if method == "GET":
-                data = await store.blob(sha256)
+                data = await store.blob(sha256) if await self._may_read(worker, sha256) else None
                 if data is None:
-                    refusal = CallRefused(f"there is no blob {sha256}", reason="NotFound")
+                    refusal = CallRefused(f"there is no blob {sha256} that your tasks name", reason="NotFound")
                     refusal.status = 404
                     raise refusal
                 return 200, data, b"application/octet-stream"

@@ -184,6 +184,10 @@ class Store(Protocol):
         """A source of that content that some job of the namespace has."""
         ...
 
+    async def source_namespaces(self, sha256: str) -> frozenset[str]:
+        """The namespaces whose jobs have that source; empty: it is none."""
+        ...
+
     async def sources(self) -> list[SourceRecord]:
         """The sources of all jobs, for retention."""
         ...

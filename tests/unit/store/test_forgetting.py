@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mahavishnu_operator.api.wire import ScanTask, TaskResult
+from mahavishnu_operator.api.wire import ArchiveSource, PlanTask, ScanTask, TaskResult
 from mahavishnu_operator.store.protocol import StaleEpoch
 from mahavishnu_operator.store.records import (
     JobRecord,
@@ -118,6 +118,15 @@ async def test_a_task_keeps_the_files_it_names(held: Holder) -> None:
     held.clock.ahead = 2 * HOURS
     await forget(held)
     assert await held.store.blob(files) == b"a.py\0"
+
+
+async def test_a_task_keeps_the_archive_it_names(held: Holder) -> None:
+    archive = await held.store.put_blob(held.epoch, b"archive")
+    await held.add_spec("plan", PlanTask("", ("ruff",), source=ArchiveSource(archive)))
+    await held.store.set_job_state(held.epoch, "u1", JobState.CLOSED)
+    held.clock.ahead = 2 * HOURS
+    await forget(held)
+    assert await held.store.blob(archive) == b"archive"
 
 
 async def test_a_result_keeps_the_payload_it_names(held: Holder) -> None:

@@ -21,11 +21,16 @@ MARGIN_SECONDS = 60.0  # a file's time and the clock of rows may differ by a ste
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+class _Source(msgspec.Struct):
+    sha256: str = ""
+
+
 class _Names(msgspec.Struct):
     """The fields of a wire.TaskSpec or wire.TaskResult that name blobs; all others are passed over."""
 
     files_sha256: str = ""
     payload_sha256: str = ""
+    source: _Source | None = None
 
 
 _NAMES = msgspec.json.Decoder(_Names)
@@ -39,7 +44,8 @@ def is_digest(text: str) -> bool:
 def named_in(body: bytes) -> list[str]:
     """The blobs that the JSON of a task's spec or result names. What is not a digest names no blob."""
     names = _NAMES.decode(body)
-    return [name for name in (names.files_sha256, names.payload_sha256) if is_digest(name)]
+    archive = names.source.sha256 if names.source is not None else ""
+    return [name for name in (names.files_sha256, names.payload_sha256, archive) if is_digest(name)]
 
 
 def tie(connection: Session, pairs: Iterable[tuple[str, str]]) -> None:

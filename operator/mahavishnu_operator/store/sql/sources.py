@@ -44,6 +44,12 @@ def find(connection: Session, namespace: str, sha256: str) -> SourceRecord | Non
     return None if row is None else SourceRecord(*row)
 
 
+def namespaces_of(connection: Session, sha256: str) -> frozenset[str]:
+    """The namespaces whose jobs have that source."""
+    rows = connection.execute("SELECT DISTINCT namespace FROM sources WHERE sha256 = ?", (sha256,))
+    return frozenset(namespace for (namespace,) in rows)
+
+
 def every(connection: Session) -> list[SourceRecord]:
     """All of them."""
     return [SourceRecord(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM sources")]  # noqa: S608

@@ -162,6 +162,10 @@ class SqlStore:
         """A source of that content in the namespace."""
         return await self._database.read(lambda c: sources.find(c, namespace, sha256))
 
+    async def source_namespaces(self, sha256: str) -> frozenset[str]:
+        """The namespaces whose jobs have that source."""
+        return await self._database.read(lambda c: sources.namespaces_of(c, sha256))
+
     async def sources(self) -> list[SourceRecord]:
         """The sources of all jobs."""
         return await self._database.read(sources.every)
