@@ -54,6 +54,8 @@ for command in (
     worker.runner_host,
 ):
     app.command()(command)
+for program in (worker.source_fetch, worker.source_upload):  # nothing for people
+    app.command(hidden=True)(program)
 app.add_typer(store.app, name="store")
 
 

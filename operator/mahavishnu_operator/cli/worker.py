@@ -1,6 +1,6 @@
-"""worker, runner-host: one worker agent, and where its tools run, in the foreground.
+"""worker, runner-host, source-fetch, source-upload: what runs in Pods, in the foreground.
 
-Backends start them; a person may too, to join a pool from elsewhere.
+Backends start them; a person may start a worker too, to join a pool from elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from mahavishnu_operator.support.errors import InvalidInput
+
+TERMINATION_LOG = Path("/dev/termination-log")  # of a container: what it says there is in its Pod's status
 
 
 def worker(
@@ -69,3 +71,62 @@ def runner_host(
     from .settings import load_settings
 
     sys.exit(run_host(socket, work_dir.resolve(), log_level=load_settings().log_level))
+
+
+def source_fetch(
+    into: Annotated[Path, typer.Option("--into", help="Folder for the archive.")],
+    git: Annotated[str, typer.Option("--git", metavar="URL", help="Repository to fetch.")] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit.")] = "HEAD",
+    base_revision: Annotated[str, typer.Option("--base-revision", help="Branch, tag or commit.")] = "",
+    credentials: Annotated[Path | None, typer.Option("--credentials", help="Folder with a Secret's keys.")] = None,
+    secret_name: Annotated[str, typer.Option("--secret-name", help="Its name, for messages.")] = "",
+    folder: Annotated[Path | None, typer.Option("--folder", help="Folder to pack instead.")] = None,
+    sub_path: Annotated[str, typer.Option("--sub-path", help="Folder in it.")] = "",
+    termination_log: Annotated[
+        Path, typer.Option("--termination-log", help="Where to say why it failed.")
+    ] = TERMINATION_LOG,
+) -> None:
+    """Make the archive of a private repository or of a volume (the operator starts it, in a Job)."""
+    from mahavishnu_operator.worker.source_fetch import FetchWanted, run_fetch
+
+    from .settings import load_settings
+
+    if bool(git) == (folder is not None):
+        raise InvalidInput("give one of --git and --folder")
+    wanted = FetchWanted(
+        into=into,
+        url=git,
+        revision=revision,
+        base_revision=base_revision,
+        credentials=credentials,
+        secret=secret_name,
+        folder=folder,
+        sub_path=sub_path,
+    )
+    sys.exit(run_fetch(wanted, log_level=load_settings().log_level, termination_log=termination_log))
+
+
+def source_upload(
+    source: Annotated[Path, typer.Option("--from", help="Folder with the archive.")],
+    dispatcher: Annotated[str, typer.Option("--dispatcher", metavar="URL", help="Dispatcher to bring it to.")],
+    scanjob: Annotated[str, typer.Option("--scanjob", metavar="NAMESPACE/NAME", help="Whose files they are.")],
+    token_file: Annotated[Path, typer.Option("--token-file", help="File with the Pod's token.")],
+    ca_file: Annotated[Path | None, typer.Option("--ca-file", help="Certificates that prove the dispatcher.")] = None,
+    termination_log: Annotated[
+        Path, typer.Option("--termination-log", help="Where to say why it failed.")
+    ] = TERMINATION_LOG,
+) -> None:
+    """Bring an archive to the dispatcher (the operator starts it, in a Job)."""
+    from mahavishnu_operator.worker.source_upload import UploadWanted, run_upload
+
+    from .settings import load_settings
+
+    wanted = UploadWanted(
+        source=source,
+        dispatcher=dispatcher.rstrip("/"),
+        job=scanjob,
+        token_file=token_file,
+        ca_pem="" if ca_file else os.environ.get("MAHAVISHNU_DISPATCHER_CA", ""),
+        ca_file=str(ca_file or ""),
+    )
+    sys.exit(run_upload(wanted, log_level=load_settings().log_level, termination_log=termination_log))

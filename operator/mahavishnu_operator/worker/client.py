@@ -62,7 +62,8 @@ class DispatcherClient:
     def __init__(self, config: WorkerConfig, *, incarnation: str, holds: Callable[[], tuple[Hold, ...]]) -> None:
         self._config, self._incarnation, self._holds = config, incarnation, holds
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
-        connector = aiohttp.TCPConnector(ssl=_trust(config)) if config.ca_file or config.ca_pem else None
+        trust = trusting(ca_file=config.ca_file, ca_pem=config.ca_pem)
+        connector = aiohttp.TCPConnector(ssl=trust) if trust is not None else None
         self._http = aiohttp.ClientSession(
             base_url=config.server, connector=connector, timeout=timeout, auto_decompress=False
         )
@@ -187,14 +188,16 @@ def _token(config: WorkerConfig) -> str:
         ) from None
 
 
-def _trust(config: WorkerConfig) -> ssl.SSLContext:
-    """Prove servers by these certificates alone."""
+def trusting(*, ca_file: str, ca_pem: str) -> ssl.SSLContext | None:
+    """Prove servers by these certificates alone; None: by the machine's. InvalidInput: they are none."""
+    if not ca_file and not ca_pem:
+        return None
     try:
-        return ssl.create_default_context(cafile=config.ca_file or None, cadata=config.ca_pem or None)
+        return ssl.create_default_context(cafile=ca_file or None, cadata=ca_pem or None)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(
             f"the certificates that prove the dispatcher cannot be used: {error}",
-            hint=f"give PEM certificates in {config.ca_file or 'MAHAVISHNU_DISPATCHER_CA'}",
+            hint=f"give PEM certificates in {ca_file or '$MAHAVISHNU_DISPATCHER_CA'}",
         ) from None
 
 
