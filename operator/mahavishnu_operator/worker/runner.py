@@ -39,9 +39,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # handled, not ignored: a tool would inherit the ignoring
     descendants.become_subreaper()
+    _offer_to_the_oom_killer()  # what is hidden belongs to root, and this file with it
     descendants.hide_memory()  # our pipes too: a tool must not answer in our name
     descendants.give_up_new_privileges()
-    _offer_to_the_oom_killer()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     most = MAX_FILE_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILE_BYTES)
