@@ -17,7 +17,7 @@ from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.text import printable
 
-from . import logs, objects, operator, scan, store, up, worker
+from . import logs, objects, operator, report, scan, store, up, worker
 from .exits import exit_code_of
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ for command in (
     objects.describe,
     objects.delete,
     logs.logs,
+    report.report,
     operator.operator,
     worker.worker,
     worker.runner_host,

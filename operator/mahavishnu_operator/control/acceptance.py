@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from mahavishnu_operator.api.base import MAX_OBJECT_BYTES
 from mahavishnu_operator.api.implemented import unsupported_fields
 from mahavishnu_operator.api.reasons import Reason
-from mahavishnu_operator.api.scanjob import ScanJobSpec, Task
+from mahavishnu_operator.api.scanjob import ScanJobSpec, Source, Task
 from mahavishnu_operator.api.workerpool import Backend, WorkerPoolSpec
 from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.scan.git_fetching import SourceFailed, transport_of
 
 DEFAULT_COMMANDS = ("echo", "false", "sleep", "true")
 NOOP = "builtin:noop"
@@ -101,11 +102,37 @@ def parse_job(spec: dict[str, Any], policy: Policy) -> tuple[ScanJobSpec | None,
                 f"spec.scan.tools names {', '.join(unknown)}, which nobody here knows; "
                 f"known are {', '.join(sorted(policy.known_tools))}",
             )
+        brought = refuse_source(parsed.source, policy)
+        if brought is not None:
+            return None, brought
     elif parsed.source is not None and parsed.source.path is None:
         return None, Refusal(Reason.INVALID, "spec.tasks run in spec.source.path alone: another source is for a scan")
     elif len({task.id for task in parsed.tasks or ()}) != len(parsed.tasks or ()):
         return None, Refusal(Reason.INVALID, "spec.tasks uses an id more than once: ids name results")
     return parsed, None
+
+
+def refuse_source(source: Source, policy: Policy) -> Refusal | None:
+    """Why the files of a private repository or a volume can never be brought here."""
+    git, claim = source.git, source.persistent_volume_claim
+    private = git is not None and (git.credentials_secret_ref is not None or not git.url.startswith("https://"))
+    if git is not None and private:
+        try:
+            transport = transport_of(git.url)
+        except SourceFailed as error:
+            return Refusal(Reason.INVALID, str(error))
+        if transport == "ssh" and git.credentials_secret_ref is None:
+            words = "spec.source.git.url is fetched by ssh, which needs spec.source.git.credentialsSecretRef: a Secret "
+            return Refusal(Reason.INVALID, words + "with the keys ssh-privatekey and known_hosts")
+    if claim is not None and ".." in claim.sub_path.split("/"):
+        return Refusal(Reason.INVALID, "spec.source.persistentVolumeClaim.subPath leads out of the volume")
+    if (private or claim is not None) and not policy.kubernetes:
+        return Refusal(
+            Reason.BACKEND_DISABLED,
+            "a Job in the ScanJob's namespace fetches private files and those of volumes, and this installation makes "
+            "no Pods; it takes an operator on a cluster, started with --worker-image and --dispatcher-url",
+        )
+    return None
 
 
 def named_pool(job: Key, spec: ScanJobSpec) -> Key | None:

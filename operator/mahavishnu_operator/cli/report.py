@@ -1,0 +1,84 @@
+"""report: the report of a ScanJob that has ended, from wherever it ran, for whoever may write that ScanJob."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mahavishnu_operator.support.errors import Conflict
+
+from .exits import ExitCode
+from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
+
+TRIES = 3  # another reader may write a key of their own between our two calls
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="Name of the ScanJob.")],
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Its namespace.")] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF 2.1.0.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary and findings as one JSON object.")] = False,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    server: ServerOption = None,
+    dispatcher_url: DispatcherUrlOption = None,
+    dispatcher_ca: DispatcherCaOption = None,
+) -> None:
+    """Show the report of a ScanJob that has ended, with the exit codes of `scan`.
+
+    It quotes source code, so reading it takes the right to write the ScanJob: its annotation is given the digest of a
+    key, which the dispatcher is shown.
+    """
+    from .server import find_server
+
+    connection, embedded = find_server(server, kubeconfig=kubeconfig, context=context)
+    way = {"url": dispatcher_url, "ca": dispatcher_ca, "embedded": embedded}
+    space = namespace or connection.namespace or "default"
+    sys.exit(asyncio.run(_show(connection, space, name, way=way, sarif=sarif, as_json=json_)) or ExitCode.OK)
+
+
+async def _show(
+    connection: Any, namespace: str, name: str, *, way: dict[str, Any], sarif: Path | None, as_json: bool
+) -> ExitCode:
+    from mahavishnu_operator.api.reasons import JobPhase
+    from mahavishnu_operator.resources.kubernetes import KubernetesResources
+    from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key
+
+    from .door import Key256, open_door
+    from .outcome import Shown, show_outcome
+
+    begun, key, resources = time.monotonic(), Key(namespace, name), KubernetesResources(connection)
+    try:
+        for tried in range(1, TRIES + 1):
+            secret = Key256()
+            job = await resources.merge(SCAN_JOB, key, {"metadata": {"annotations": secret.annotation}})
+            status = job.get("status") or {}
+            if not JobPhase(status.get("phase") or JobPhase.PENDING).terminal:
+                raise Conflict(
+                    f"ScanJob {key} has not ended", hint="wait for it: kubectl wait --for=condition=Complete"
+                )
+            if not status.get("report"):
+                return show_outcome(status, None, as_json=as_json, sarif=sarif, interrupt=None, seconds=0.0)
+            door = open_door(connection, status=status, key=secret, **way)
+            try:
+                answers = await door.answers(key)
+                log = await door.sarif(key) if as_json or sarif is not None else b""
+                break
+            except Forbidden as error:
+                if tried == TRIES or "opened by this key" not in error.message:
+                    raise
+            finally:
+                await door.close()
+    finally:
+        await resources.close()
+    left_out = answers.plan.skipped if answers.plan is not None else ()
+    shown = Shown(answers.reports, log, left_out)
+    took = time.monotonic() - begun
+    return show_outcome(status, shown, as_json=as_json, sarif=sarif, interrupt=None, seconds=took)
