@@ -191,6 +191,14 @@ def test_a_report_that_cannot_be_a_file_is_refused_before_the_scan(tree: Path, t
     assert "scanning" not in done.stderr
 
 
+def test_a_scan_that_times_out_before_it_has_a_report_says_that_none_was_written(tree: Path, tmp_path: Path) -> None:
+    (tree / "big.py").write_text("x = 1\n" * 200_000)
+    done = run("scan", tree, "--tool", "bandit", "--timeout", "1", "--sarif", tmp_path / "report.sarif")
+    assert done.returncode == 3
+    assert "spec.timeoutSeconds, 1 s from creation, have passed" in done.stderr
+    assert "there is no report" in done.stderr or (tmp_path / "report.sarif").exists()
+
+
 def test_a_scan_that_selects_no_file_is_incomplete(tree: Path) -> None:
     done = run("scan", tree, "--tool", "ruff", "--include", "*.nothing")
     assert done.returncode == 3
@@ -209,3 +217,28 @@ def test_a_file_that_the_scan_left_out_is_named(tree: Path) -> None:
     os.mkfifo(tree / "deep" / "pipe.py")
     done = run("scan", tree, "--tool", "ruff")
     assert "left out: deep/pipe.py" in done.stderr
+
+
+def test_a_scan_starts_no_more_workers_than_it_has_tasks(tree: Path) -> None:
+    """--workers is a limit: what runs is looked at until the scan has ended."""
+    command = [MAHAVISHNU, "scan", str(tree), "--tool", "ruff", "--workers", "256"]
+    agents: set[int] = set()
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            agents.update(pid for pid in children_of(process.pid) if is_agent(pid))
+    assert process.returncode == 0
+    assert len(agents) == 1
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def is_agent(pid: int) -> bool:
+    try:
+        return any("mahavishnu_operator.worker" in part for part in psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False

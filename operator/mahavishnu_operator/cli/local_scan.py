@@ -20,14 +20,16 @@ from typing import Any
 from mahavishnu_operator.api.reasons import API_VERSION, Level
 from mahavishnu_operator.control.embedded import EmbeddedEngine
 from mahavishnu_operator.control.engine import EngineOptions
+from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Obj
 from mahavishnu_operator.support.errors import MahavishnuError
-from mahavishnu_operator.support.text import printable
+from mahavishnu_operator.support.text import counted, printable
 
 from .exits import ExitCode
 from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
 from .output import say
 from .progress import Progress, make_progress
+from .staffing import all_workers, first_workers
 
 POOL = Key("default", "local")
 JOB = Key("default", "scan")
@@ -49,13 +51,13 @@ class ScanRequest:
     as_json: bool
 
 
-def pool_manifest(request: ScanRequest) -> Obj:
-    """The WorkerPool of a local scan."""
+def pool_manifest(request: ScanRequest, *, workers: int) -> Obj:
+    """The WorkerPool of a local scan, with so many workers to begin with."""
     spec = {
         "backend": "local-process",
         "minWorkers": 0,
         "maxWorkers": request.workers,
-        "replicas": request.workers,
+        "replicas": workers,
         "drain": {"graceSeconds": 0},  # nothing is worth waiting for once the job has ended
     }
     return _object("WorkerPool", POOL, spec)
@@ -93,10 +95,11 @@ async def run_local_scan(request: ScanRequest) -> ExitCode:
             if not signals.empty():
                 say("interrupted before anything was started")
                 return exit_code_of_signal(signals.get_nowait())
-            await engine.resources.create(WORKER_POOL, pool_manifest(request))
+            crew = Crew(request)
+            await engine.resources.create(WORKER_POOL, pool_manifest(request, workers=crew.first))
             await engine.resources.create(SCAN_JOB, job_manifest(request))
             with make_progress(_headline(request)) as progress:
-                job, interrupt = await _wait(engine, progress, signals)
+                job, interrupt = await _wait(engine, progress, crew, signals)
             log = await engine.report(job["metadata"]["uid"])
             code = show_outcome(
                 job.get("status") or {},
@@ -114,16 +117,41 @@ async def run_local_scan(request: ScanRequest) -> ExitCode:
 
 
 def _headline(request: ScanRequest) -> str:
-    many = "s" if request.workers > 1 else ""
-    return f"scanning {printable(str(request.root))} with {request.workers} worker{many}"
+    at_most = "up to " if request.workers > 1 else ""
+    return f"scanning {printable(str(request.root))} with {at_most}{counted(request.workers, 'worker')}"
+
+
+class Crew:
+    """The workers of a scan: a few at first, as many as are of use once the plan is known."""
+
+    def __init__(self, request: ScanRequest) -> None:
+        self._most = request.workers
+        self.first = first_workers(request.root, tools=len(request.tools), most=request.workers)
+        self._tasks: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def hear(self, progress: JobProgress) -> None:
+        """Take in how the job stands; its first task is the plan."""
+        if progress.total > 1 and not self._tasks.done():
+            self._tasks.set_result(progress.total - 1)
+
+    async def grow(self, engine: EmbeddedEngine) -> None:
+        """Wait for the plan, and have more workers started if it has tasks for them."""
+        wanted = all_workers(tasks=await self._tasks, most=self._most)
+        if wanted > self.first:
+            await engine.resources.scale(WORKER_POOL, POOL, wanted)
 
 
 async def _wait(
-    engine: EmbeddedEngine, progress: Progress, signals: asyncio.Queue[signal.Signals]
+    engine: EmbeddedEngine, progress: Progress, crew: Crew, signals: asyncio.Queue[signal.Signals]
 ) -> tuple[Obj, signal.Signals | None]:
     """The job at its end, and the signal if a person ended it."""
-    ending = asyncio.create_task(engine.wait_terminal(JOB, on_progress=progress.show))
-    failing = asyncio.create_task(engine.failed())
+
+    def show(now: JobProgress) -> None:
+        progress.show(now)
+        crew.hear(now)
+
+    ending = asyncio.create_task(engine.wait_terminal(JOB, on_progress=show))
+    failing = asyncio.create_task(_grow_until_failure(engine, crew))
     pressed = asyncio.create_task(signals.get())
     try:
         await asyncio.wait({ending, failing, pressed}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,3 +170,7 @@ async def _wait(
             task.cancel()
             with suppress(asyncio.CancelledError, MahavishnuError):
                 await task
+
+
+async def _grow_until_failure(engine: EmbeddedEngine, crew: Crew) -> None:
+    await asyncio.gather(engine.failed(), crew.grow(engine))

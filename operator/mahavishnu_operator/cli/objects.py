@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mahavishnu_operator.resources.protocol import Key, Kind, Obj
+from mahavishnu_operator.resources.protocol import KINDS, Key, Kind, Obj
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .describing import describe_object
@@ -32,6 +32,7 @@ def apply(
     """Create or update objects from manifests (server-side apply)."""
     manifests = [m for source in filename for m in read_manifests(source, namespace=namespace)]
     refuse_doubles(manifests)
+    manifests.sort(key=lambda manifest: KINDS.index(manifest.kind))  # a pool before the jobs that would wait for it
 
     async def run() -> None:
         async with connect(server) as resources:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mahavishnu_operator.api.reasons import Verdict
 from mahavishnu_operator.support.errors import InvalidInput
-from mahavishnu_operator.support.text import printable
+from mahavishnu_operator.support.text import counted, printable
 
 from .exits import ExitCode
 from .output import say
@@ -73,9 +73,11 @@ def show_outcome(
         _write(sarif, shown.sarif)
     if shown is not None:
         _say_what_was_left_out(shown.left_out)
+    elif sarif is not None:
+        say(f"there is no report: {printable(str(sarif))} is as it was before")
     if interrupt is not None:
         tasks = status.get("tasks") or {}
-        done = f"{tasks.get('succeeded', 0)} of {tasks.get('total', 0)} tasks were done"
+        done = f"{tasks.get('succeeded', 0)} of {counted(tasks.get('total', 0), 'task')} done"
         say(f"interrupted: {done if tasks.get('total') else 'no task had begun'}")
         return exit_code_of_signal(interrupt)
     for condition in status.get("conditions", []):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.support.text import counted
 
 from .output import say
 
@@ -51,7 +52,7 @@ class PlainProgress:
         if quarter > self._said:
             self._said = quarter
             if total:
-                say(f"{ended} of {total} tasks done, {progress.running} running")
+                say(f"{ended} of {counted(total, 'task')} done, {progress.running} running")
 
     def interrupted(self) -> None:
         """A line."""

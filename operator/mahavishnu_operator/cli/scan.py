@@ -28,7 +28,8 @@ def scan(
         typer.Option("--tool", "-t", metavar="NAME", help=TOOL_HELP),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, max=256, help="Workers; default: one a processor.")
+        int | None,
+        typer.Option("--workers", "-w", min=1, max=256, help="At most so many workers; default: one a processor."),
     ] = None,
     fail_on: Annotated[
         Level, typer.Option("--fail-on", help="Least level of a finding that makes the scan fail.")
@@ -63,8 +64,8 @@ def scan(
 ) -> None:
     """Scan a folder and show the report: with a pool of local workers, or with --cluster in a cluster's.
 
-    Exit codes: 0 passed; 1 findings at or over --fail-on; 2 bad input; 3 incomplete (a tool crashed, timed out or
-    is not installed); 130 interrupted (143 by SIGTERM).
+    Exit codes: 0 passed; 1 findings at or over --fail-on, whatever else; 2 bad input; 3 incomplete (a tool crashed,
+    timed out, is not installed or could read nothing); 130 interrupted (143 by SIGTERM).
     """
     from mahavishnu_operator.support.logs import configure_logging
 
@@ -106,11 +107,12 @@ def scan(
         if value is not None:
             raise InvalidInput(f"{name} does nothing without --cluster", hint="give both options, or neither")
     from .local_scan import ScanRequest, run_local_scan
+    from .staffing import count_processors
 
     request = ScanRequest(
         root=root,
         tools=tools,
-        workers=workers or settings.workers or _processors(),
+        workers=workers or settings.workers or count_processors(),
         fail_on=fail_on,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
@@ -173,7 +175,3 @@ def _known_tools(names: list[str]) -> tuple[str, ...]:
         if name not in TOOLS and name != ALL:
             raise InvalidInput(f"there is no tool {name!r}", hint=f"known: {', '.join(sorted(TOOLS))}; or {ALL}")
     return tuple(TOOLS) if ALL in names else tuple(dict.fromkeys(names)) or DEFAULT
-
-
-def _processors() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -18,6 +18,7 @@ import structlog
 from mahavishnu_operator.api.reasons import ConditionType, EventReason, JobPhase
 from mahavishnu_operator.resources.protocol import Key, Obj, Resources
 from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.text import counted
 
 from .conditions import find, is_true
 
@@ -61,7 +62,9 @@ def pool_happenings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Happ
     found = _changed(old, new, ConditionType.ACCEPTED, EventReason.ACCEPTED, EventReason.REFUSED)
     before, after = old.get("lastScale"), new.get("lastScale")
     if after and after != before:
-        found.append(Happening(EventReason.SCALED, f"{after['from']} to {after['to']} workers: {after['reason']}"))
+        found.append(
+            Happening(EventReason.SCALED, f"{after['from']} to {counted(after['to'], 'worker')}: {after['reason']}")
+        )
     return found
 
 

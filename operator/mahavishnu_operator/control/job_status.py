@@ -13,6 +13,7 @@ from typing import Any
 from mahavishnu_operator.api.reasons import ConditionType, JobPhase, Reason, Verdict
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.support.text import counted
 
 from .conditions import Wish, merge, timestamp
 from .jobs import JobDecision, JobView, Step
@@ -142,11 +143,11 @@ def _planned(view: JobView) -> Wish | None:
     if view.spec is None or view.progress is None:
         return None
     if view.spec.scan is None:
-        return Wish(ConditionType.PLANNED, True, Reason.PLANNED, f"{view.progress.total} tasks")
+        return Wish(ConditionType.PLANNED, True, Reason.PLANNED, counted(view.progress.total, "task"))
     if view.plan is not None and view.plan.error:
         return Wish(ConditionType.PLANNED, False, Reason.PLAN_FAILED, view.plan.error)
     if view.progress.total > 1:
-        return Wish(ConditionType.PLANNED, True, Reason.PLANNED, f"{view.progress.total - 1} tasks")
+        return Wish(ConditionType.PLANNED, True, Reason.PLANNED, counted(view.progress.total - 1, "task"))
     if view.plan is not None and not view.plan.shards:
         return Wish(ConditionType.PLANNED, True, Reason.PLANNED, "no file is looked at by the tools asked for")
     return Wish(ConditionType.PLANNED, False, Reason.PLANNING, "a worker lists the files and cuts them into tasks")

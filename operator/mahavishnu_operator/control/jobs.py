@@ -17,6 +17,7 @@ from mahavishnu_operator.api.reasons import JobPhase, Reason, Verdict
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.store.records import JobState, SourceRecord
+from mahavishnu_operator.support.text import counted
 
 from .acceptance import Refusal
 from .conditions import seconds_of
@@ -243,18 +244,24 @@ def _ending(view: JobView, progress: JobProgress, aggregate: Aggregate) -> Endin
     total = progress.total
     if view.spec is not None and view.spec.scan is None and progress.failed:
         named = "; ".join(aggregate.problems[:5])
-        return Ending(JobPhase.FAILED, Reason.TASKS_FAILED, f"{progress.failed} of {total} tasks failed: {named}")
+        return Ending(
+            JobPhase.FAILED, Reason.TASKS_FAILED, f"{progress.failed} of {counted(total, 'task')} failed: {named}"
+        )
     if progress.failed or aggregate.problems:
-        named = "; ".join(aggregate.problems[:5]) or f"{progress.failed} tasks have no answer"
+        named = "; ".join(aggregate.problems[:5]) or f"{counted(progress.failed, 'task')} without an answer"
         return Ending(JobPhase.FAILED, Reason.INCOMPLETE, f"not everything was looked at: {named}")
     if view.spec is not None and view.spec.scan is not None:
-        return Ending(JobPhase.SUCCEEDED, Reason.COMPLETED, f"all {total - 1} tasks ran; the report is stored")
-    return Ending(JobPhase.SUCCEEDED, Reason.COMPLETED, f"all {total} tasks succeeded")
+        return Ending(JobPhase.SUCCEEDED, Reason.COMPLETED, f"{_all(total - 1)} ran; the report is stored")
+    return Ending(JobPhase.SUCCEEDED, Reason.COMPLETED, f"{_all(total)} succeeded")
+
+
+def _all(tasks: int) -> str:
+    return f"all {tasks} tasks" if tasks != 1 else "the only task"
 
 
 def _ending_of_cancelled(view: JobView, progress: JobProgress) -> Ending:
     """A cancelled job was cancelled by its author, or by one of its own deadlines."""
-    done = f"{progress.succeeded} of {progress.total} tasks had succeeded; their results are kept"
+    done = f"{progress.succeeded} of {counted(progress.total, 'task')} had succeeded; what is done is kept"
     if view.spec is None or view.spec.cancel:
         return Ending(JobPhase.CANCELLED, Reason.CANCELLED, f"spec.cancel was set; {done}")
     overdue = _overdue(view, started=progress.started)

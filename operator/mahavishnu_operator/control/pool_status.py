@@ -11,6 +11,7 @@ from typing import Any
 
 from mahavishnu_operator.api.reasons import ConditionType, Label, Reason
 from mahavishnu_operator.backends.protocol import ObservedWorker
+from mahavishnu_operator.support.text import counted
 
 from .conditions import Wish, merge, timestamp
 from .pools import QUICK_DEATH_SECONDS, PoolDecision, PoolState
@@ -116,8 +117,10 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
     if census.ready < wanted and trouble is not None and trouble.trouble is not None:
         return Wish(ConditionType.READY, False, trouble.trouble, f"worker {trouble.name}: {trouble.message}")
     if census.ready < wanted:
-        return Wish(ConditionType.READY, False, Reason.SCALING_UP, f"fewer than {wanted} workers are ready")
-    return Wish(ConditionType.READY, True, Reason.WORKERS_READY, f"{wanted} workers are wanted and ready")
+        return Wish(
+            ConditionType.READY, False, Reason.SCALING_UP, f"{census.ready} of {counted(wanted, 'worker')} ready"
+        )
+    return Wish(ConditionType.READY, True, Reason.WORKERS_READY, f"{counted(wanted, 'worker')} wanted and ready")
 
 
 def _trouble(state: PoolState) -> ObservedWorker | None:
@@ -143,9 +146,9 @@ def _scaling(state: PoolState, decision: PoolDecision) -> Wish:
     if state.spec is not None and state.spec.suspend and not census.existing:
         return Wish(ConditionType.SCALING_ACTIVE, False, Reason.POOL_SUSPENDED)
     if census.ready < wanted:
-        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_UP, f"{wanted} workers are wanted")
+        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_UP, f"{counted(wanted, 'worker')} wanted")
     if census.existing > wanted:
-        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_DOWN, f"{wanted} workers are wanted")
+        return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_DOWN, f"{counted(wanted, 'worker')} wanted")
     return Wish(ConditionType.SCALING_ACTIVE, False, Reason.STEADY)
 
 
@@ -158,6 +161,6 @@ def _blocked(decision: PoolDecision) -> Wish:
             ConditionType.SCALE_DOWN_BLOCKED,
             True,
             Reason.WORKERS_BUSY,
-            f"{len(busy)} workers finish what they run before they stop: {named}",
+            f"{counted(len(busy), 'worker')} to finish what runs before stopping: {named}",
         )
     return Wish(ConditionType.SCALE_DOWN_BLOCKED, False, Reason.STEADY)

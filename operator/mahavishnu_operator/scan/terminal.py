@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mahavishnu_operator.api.reasons import Level
-from mahavishnu_operator.support.text import printable
+from mahavishnu_operator.support.text import counted, printable
 
 from .bounding import worst_first
 from .model import Finding, ToolReport, Unread
@@ -41,7 +41,8 @@ def print_report(reports: Iterable[ToolReport], *, seconds: float, stream: TextI
     for report in merged:
         if lost := sum(report.left_out.values()):
             _line(
-                console, Text(f"and {_many(lost, 'more finding')} of {report.tool} that are only counted", style="dim")
+                console,
+                Text(f"and {counted(lost, 'more finding')} of {report.tool} that are only counted", style="dim"),
             )
     _print_unread(console, [(report.tool, each) for report in merged for each in report.unread])
     _print_tools(console, summary)
@@ -65,8 +66,8 @@ def make_console(stream: TextIO) -> Console:
 def headline(summary: Summary, seconds: float) -> str:
     """The last line: how many findings of which level, or that there are none, and whether all tools looked."""
     levels = [(level, summary.by_level.get(level.value, 0)) for level in reversed(Level)]
-    counted = ", ".join(_many(number, level.value) for level, number in levels if number)
-    found = f"{_many(summary.total, 'finding')} ({counted})" if summary.total else "no findings"
+    by_level = ", ".join(counted(number, level.value) for level, number in levels if number)
+    found = f"{counted(summary.total, 'finding')} ({by_level})" if summary.total else "no findings"
     blind = [tool.tool for tool in summary.tools if not tool.looked]
     missing = f"; {', '.join(blind)} did not look everywhere" if blind else ""
     if not any(tool.files or tool.outcome != "ok" for tool in summary.tools):
@@ -81,19 +82,15 @@ def tool_line(tool: ToolSummary) -> str:
         said = tool.message or hint
         own_words = said.startswith(f"{tool.tool} ")  # "ruff was killed by ..." needs no "crashed" in front
         words = said if own_words else ": ".join(part for part in (_WORDS[tool.outcome], said) if part)
-        known = f" ({_many(tool.findings, 'finding')} in {_many(tool.files, 'file')} that it did look at)"
+        known = f" ({counted(tool.findings, 'finding')} in {counted(tool.files, 'file')} that it did look at)"
         return words + (known if tool.findings else "")
     if not tool.files:
         return "no files to look at"
     if not tool.looked:
         return tool.message
-    found = _many(tool.findings, "finding") if tool.findings else "clean"
-    unread = f", {_many(tool.unread, 'file')} not read" if tool.unread else ""
-    return f"{found} in {_many(tool.files, 'file')}, {tool.seconds:.1f} s{unread}"
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    found = counted(tool.findings, "finding") if tool.findings else "clean"
+    unread = f", {counted(tool.unread, 'file')} not read" if tool.unread else ""
+    return f"{found} in {counted(tool.files, 'file')}, {tool.seconds:.1f} s{unread}"
 
 
 def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
@@ -112,7 +109,7 @@ def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
             _line(console, Text(f"  and {more} more in this file", style="dim"))
     if unseen := totals.keys() - shown.keys():
         more = sum(totals[path] for path in unseen)
-        _line(console, Text(f"and {_many(more, 'more finding')} in {_many(len(unseen), 'more file')}", style="dim"))
+        _line(console, Text(f"and {counted(more, 'more finding')} in {counted(len(unseen), 'more file')}", style="dim"))
     if findings:
         _line(console, Text())
 

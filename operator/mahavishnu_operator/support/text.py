@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def storable(text: str) -> str:
     """The text as any database takes it: NUL and undecodable bytes written as escapes."""
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
