@@ -82,23 +82,35 @@ class Bench:
         self.agents.append(process)
         return process
 
-    async def toolless_agent(self, name: str = "w1", *, grace: float = 10.0) -> asyncio.subprocess.Process:
+    async def toolless_agent(
+        self, name: str = "w1", *, grace: float = 10.0, slots: int = 1
+    ) -> asyncio.subprocess.Process:
         """An agent that waits for a runner host at NAME/runner.sock."""
         folder = self._folder / name
         folder.mkdir()
         (folder / "token").write_text(await self.dispatch.issue_token(pool=POOL, worker=name))
         return await self._command(
             *("worker", "--dispatcher", f"http://127.0.0.1:{self._port}", "--pool", POOL, "--name", name),
-            *("--token-file", folder / "token", "--runner-socket", folder / "runner.sock", "--grace", grace),
+            *(
+                "--token-file",
+                folder / "token",
+                "--runner-socket",
+                folder / "runner.sock",
+                "--grace",
+                grace,
+                "--slots",
+                slots,
+            ),
         )
 
     async def agent_with_host(
-        self, name: str = "w1", *, grace: float = 10.0
+        self, name: str = "w1", *, grace: float = 10.0, confine: Sequence[Path] = (), slots: int = 1
     ) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
         """An agent, and the runner host that starts its tools, as in the two containers of a Pod."""
-        agent, folder = await self.toolless_agent(name, grace=grace), self._folder / name
+        agent, folder = await self.toolless_agent(name, grace=grace, slots=slots), self._folder / name
         host = ("runner-host", "--socket", folder / "runner.sock", "--work-dir", folder / "work")
-        return agent, await self._command(*host)
+        shared = [part for each in (folder / "work", *confine) if confine for part in ("--confine", each)]
+        return agent, await self._command(*host, *shared)
 
     async def _command(self, *arguments: object) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(

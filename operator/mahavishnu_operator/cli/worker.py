@@ -64,13 +64,24 @@ def worker(
 def runner_host(
     socket: Annotated[Path, typer.Option("--socket", help="Where the agent waits: its --runner-socket.")],
     work_dir: Annotated[Path, typer.Option("--work-dir", help="Folder for scratch space.")] = Path("."),
+    confine: Annotated[
+        list[Path] | None,
+        typer.Option("--confine", help="Folder that tools share: close it to each but for its own in it (repeat)."),
+    ] = None,
 ) -> None:
     """Run tools for a worker agent in another container (the kubernetes backend starts it)."""
     from mahavishnu_operator.worker.runner_host import run_host
 
     from .settings import load_settings
 
-    sys.exit(run_host(socket, work_dir.resolve(), log_level=load_settings().log_level))
+    sys.exit(
+        run_host(
+            socket,
+            work_dir.resolve(),
+            confine=[each.resolve() for each in confine or ()],
+            log_level=load_settings().log_level,
+        )
+    )
 
 
 def source_fetch(

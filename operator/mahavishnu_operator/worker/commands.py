@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mahavishnu_operator.api.wire import STREAM_TAIL_BYTES, CommandTask, ResultStatus
 
+from .confining import Confinement
 from .messages import Done
 from .supervising import Ended, Limits, OnOutput, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
@@ -17,7 +18,13 @@ ANY = "any"
 
 
 async def run_command(
-    spec: CommandTask, *, timeout_seconds: float, scratch: Path, cancel: asyncio.Future[None], on_output: OnOutput
+    spec: CommandTask,
+    *,
+    timeout_seconds: float,
+    scratch: Path,
+    cancel: asyncio.Future[None],
+    on_output: OnOutput,
+    confinement: Confinement | None = None,
 ) -> Done:
     """Run it and say how it ended."""
     refusal = refuse(spec)
@@ -34,6 +41,8 @@ async def run_command(
             limits=Limits(timeout_seconds, spec.output_limit_bytes, spec.memory_limit_bytes),
             cancel=cancel,
             on_output=on_output,
+            confinement=confinement,
+            readable=(spec.cwd,) if spec.cwd else (),
         )
     except (OSError, ValueError) as error:
         return refuse_start(error, what=spec.argv[0], cwd=spec.cwd)

@@ -8,6 +8,7 @@ worker finishes within its grace or hands its leases back, after their processes
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import time
 import uuid
@@ -226,7 +227,12 @@ class Agent:
             except CallFailed as error:
                 return Work(Done("failed", "InputMissing", f"the list of files could not be fetched: {error}"))
         self._count += 1
-        start = Start(grant.spec, grant.timeout_seconds, str(self._runners.scratch / str(self._count)), files)
+        start = Start(
+            grant.spec,
+            grant.timeout_seconds,
+            str(self._runners.scratch / f"{self._count}-{secrets.token_hex(4)}"),
+            files,
+        )
 
         def keep(piece: Output) -> None:
             held.output.add(piece.stream, piece.offset, piece.data)

@@ -23,9 +23,10 @@ from mahavishnu_operator.api.wire import MAX_BLOB_BYTES, CommandTask, PlanTask, 
 
 from . import descendants
 from .commands import run_command
+from .confining import Confinement
 from .messages import Blob, Cancel, Done, Output, Reply, Start, frame, read_request
 from .outputs import OutputBuffer, StreamName
-from .scratch import remove_scratch
+from .scratch import make_scratch, remove_scratch, unlock_parents
 from .supervising import clear_descendants
 
 MAX_FILE_BYTES = 4 * 1024**3  # a file larger than this is a tool filling the disk
@@ -34,7 +35,7 @@ BROKEN = 70  # exit code: the runner cannot go on and is to be replaced (sysexit
 
 
 def main() -> None:
-    """Serve requests on stdin until it closes."""
+    """Serve requests on stdin until it closes. Arguments: folders that tools share, which are closed to them."""
     os.setsid()  # a Ctrl-C at a terminal is the agent's to handle
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # handled, not ignored: a tool would inherit the ignoring
@@ -46,7 +47,7 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     most = MAX_FILE_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILE_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    asyncio.run(_serve())
+    asyncio.run(_serve(Confinement(tuple(sys.argv[1:])) if sys.argv[1:] else None))
 
 
 def _offer_to_the_oom_killer() -> None:
@@ -55,7 +56,7 @@ def _offer_to_the_oom_killer() -> None:
     adjustment.write_text(str(max(500, int(adjustment.read_text()))))
 
 
-async def _serve() -> None:
+async def _serve(confinement: Confinement | None) -> None:
     """Read requests while a task runs, so that it can be cancelled; the end of the pipe ends everything."""
     reader, writer = await _open_pipes()
     task: _Task | None = None
@@ -64,7 +65,7 @@ async def _serve() -> None:
             case Start():
                 if task is not None:
                     await task.running
-                task = _Task(request, writer)
+                task = _Task(request, writer, confinement)
             case Cancel():
                 if task is not None:
                     task.cancel()
@@ -77,10 +78,10 @@ async def _serve() -> None:
 class _Task:
     """One task from its start to its answer."""
 
-    def __init__(self, start: Start, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, start: Start, writer: asyncio.StreamWriter, confinement: Confinement | None) -> None:
         loop = asyncio.get_running_loop()
         self.scratch = Path(start.scratch)
-        self._start, self._writer, self._loop = start, writer, loop
+        self._start, self._writer, self._loop, self._confinement = start, writer, loop, confinement
         self._cancel: asyncio.Future[None] = loop.create_future()
         self._blobs: list[bytes] = []
         self._output = OutputBuffer(limit_bytes=MAX_BLOB_BYTES)
@@ -106,7 +107,7 @@ class _Task:
     async def _run(self) -> bool:
         begun = time.monotonic()
         try:
-            self.scratch.mkdir(mode=0o700, parents=True)
+            make_scratch(self.scratch)
             done = await self._execute()
         except Exception as error:  # noqa: BLE001 (a defect of ours or of the machine ends this task, not the worker)
             words = f"the runner could not do this task: {type(error).__name__}: {error}"
@@ -124,7 +125,12 @@ class _Task:
         match self._start.spec:
             case CommandTask() as spec:
                 return await run_command(
-                    spec, timeout_seconds=seconds, scratch=self.scratch, cancel=cancel, on_output=self._collect
+                    spec,
+                    timeout_seconds=seconds,
+                    scratch=self.scratch,
+                    cancel=cancel,
+                    on_output=self._collect,
+                    confinement=self._confinement,
                 )
             case PlanTask() as spec:
                 from .scans import run_plan  # the scanners' modules load when the first scan comes
@@ -134,13 +140,20 @@ class _Task:
                 from .scans import run_scan
 
                 return await run_scan(
-                    spec, files=self._start.files, timeout_seconds=seconds, scratch=self.scratch, cancel=cancel
+                    spec,
+                    files=self._start.files,
+                    timeout_seconds=seconds,
+                    scratch=self.scratch,
+                    cancel=cancel,
+                    confinement=self._confinement,
                 )
 
     async def _remove_scratch(self) -> None:
         with suppress(OSError):
             self.scratch.rmdir()  # most are empty: no thread for those
             return
+        with suppress(OSError):
+            unlock_parents(self.scratch)  # a tool may have locked them
         if not await asyncio.to_thread(remove_scratch, self.scratch):
             print(f"the scratch folder {self.scratch} could not be removed", file=sys.stderr)
 

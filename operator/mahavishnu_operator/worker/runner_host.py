@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -19,7 +20,7 @@ import structlog
 from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.logs import configure_logging
 
-from . import descendants
+from . import confining, descendants
 from .hosting import DESCRIPTORS, ORDERS, Begin, Begun, Channel, End, Ended, Hello, close_all
 from .runners import ChildRunners
 from .scratch import scratch_space
@@ -29,29 +30,42 @@ log = structlog.get_logger(__name__)
 LOOK_AGAIN_SECONDS = 0.05  # for the agent's socket: the containers of a Pod start in any order
 
 
-def run_host(agent: Path, work_dir: Path, *, log_level: str = "info", patience_seconds: float = 300.0) -> int:
+def run_host(
+    agent: Path,
+    work_dir: Path,
+    *,
+    confine: Sequence[Path] = (),
+    log_level: str = "info",
+    patience_seconds: float = 300.0,
+) -> int:
     """Serve the agent that listens at that path until it goes; the exit code.
+
+    `confine`: folders that tools share, which are closed to them but for their own in them.
 
     InvalidInput: nobody listens there for that long, or the work folder cannot be used.
     """
     configure_logging(level=log_level)
     descendants.become_subreaper()
     descendants.hide_memory()
+    if confine and (why := confining.missing()):
+        log.warning("tools of this worker are not kept apart: they can read and change each other's files", why=why)
+        confine = ()
     with scratch_space(work_dir) as scratch:
-        return asyncio.run(_serve(agent, scratch, patience_seconds))
+        runners = ChildRunners(scratch, shared=tuple(map(str, confine)))
+        return asyncio.run(_serve(agent, runners, patience_seconds))
 
 
-async def _serve(agent: Path, scratch: Path, patience_seconds: float) -> int:
+async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     channel = await _connect(agent, patience_seconds, stopped)
     if channel is None:
         return 0
-    await channel.send(Hello(str(scratch)))
-    log.info("serving the agent", scratch=str(scratch))
+    await channel.send(Hello(str(runners.scratch)))
+    log.info("serving the agent", scratch=str(runners.scratch))
     try:
-        await Host(channel, ChildRunners(scratch)).serve()
+        await Host(channel, runners).serve()
     finally:
         descendants.end_all()
     return 0

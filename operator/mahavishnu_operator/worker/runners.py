@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,7 @@ class ChildRunners:
     """
 
     scratch: Path
+    shared: Sequence[str] = ()  # folders that are closed to tools, but for their own in them
     pids: set[int] = field(default_factory=set)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -105,7 +107,7 @@ class ChildRunners:
         """A runner process on these descriptors. OSError."""
         async with self.changing:
             process = await asyncio.create_subprocess_exec(
-                *RUNNER, stdin=stdin, stdout=stdout, env=runner_environment()
+                *RUNNER, *self.shared, stdin=stdin, stdout=stdout, env=runner_environment()
             )
             self.pids.add(process.pid)
         return process

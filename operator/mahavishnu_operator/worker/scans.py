@@ -31,6 +31,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 from .bounded import OutOfTime, in_thread
 from .commands import done_of, refuse_start, signal_name, stopped
+from .confining import Confinement
 from .messages import Done
 from .supervising import Ended, Limits, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
@@ -79,7 +80,13 @@ def refuse_root(root: str) -> Done | None:
 
 
 async def run_scan(
-    spec: ScanTask, *, files: bytes, timeout_seconds: float, scratch: Path, cancel: asyncio.Future[None]
+    spec: ScanTask,
+    *,
+    files: bytes,
+    timeout_seconds: float,
+    scratch: Path,
+    cancel: asyncio.Future[None],
+    confinement: Confinement | None = None,
 ) -> Done:
     """Run one tool over its files and parse what it says."""
     refusal = refuse_root(spec.root)
@@ -90,7 +97,7 @@ async def run_scan(
     except InvalidInput as error:
         return Done("refused", "UnknownTool", str(error))
     names = [os.fsdecode(name) for name in files.split(b"\0") if name]
-    return await _Scan(tool, spec, names, scratch, timeout_seconds, cancel).run()
+    return await _Scan(tool, spec, names, scratch, timeout_seconds, cancel, confinement).run()
 
 
 class _Scan:
@@ -104,8 +111,10 @@ class _Scan:
         scratch: Path,
         timeout_seconds: float,
         cancel: asyncio.Future[None],
+        confinement: Confinement | None,
     ) -> None:
         self._tool, self._spec, self._names, self._scratch, self._cancel = tool, spec, names, scratch, cancel
+        self._confinement = confinement
         self._timeout_seconds, self._ends_at = timeout_seconds, time.monotonic() + timeout_seconds
         self._version = ""
 
@@ -209,7 +218,13 @@ class _Scan:
         environment = tool_environment(self._scratch) | {"PYTHONSAFEPATH": "1"}  # imports nothing from the scanned tree
         try:
             return await supervise(
-                (program, *command[1:]), cwd=cwd, environment=environment, limits=limits, cancel=self._cancel
+                (program, *command[1:]),
+                cwd=cwd,
+                environment=environment,
+                limits=limits,
+                cancel=self._cancel,
+                confinement=self._confinement,
+                readable=(self._spec.root,),
             )
         except (OSError, ValueError) as error:
             refused = refuse_start(error, what=self._tool.name, cwd=cwd)

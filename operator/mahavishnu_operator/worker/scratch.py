@@ -43,6 +43,27 @@ def scratch_space(work_dir: Path) -> Iterator[Path]:
             log.warning("the scratch folder could not be removed", folder=str(own))
 
 
+def make_scratch(scratch: Path) -> None:
+    """Make the folder of one task, whatever an earlier one did to those above it. OSError."""
+    try:
+        scratch.mkdir(mode=0o700)
+    except OSError:
+        unlock_parents(scratch)
+        scratch.mkdir(mode=0o700)
+
+
+def unlock_parents(scratch: Path) -> None:
+    """Make the two folders above a task's folder ours again: a tool runs as our user and may have changed them.
+
+    OSError: they cannot be.
+    """
+    for folder in (scratch.parent.parent, scratch.parent):
+        if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
+            folder.unlink()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _unlock(folder)
+
+
 def remove_scratch(scratch: Path) -> bool:
     """Delete a scratch folder with all in it; False when something in it cannot be deleted.
 

@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Literal
 
 from . import descendants
+from .confining import Confinement
 from .outputs import StreamName
 
 TERM_GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL on cancel and time-out
@@ -71,10 +73,19 @@ async def supervise(
     limits: Limits,
     cancel: asyncio.Future[None],
     on_output: OnOutput | None = None,
+    confinement: Confinement | None = None,
+    readable: Sequence[str] = (),
 ) -> Ended:
-    """Run argv to its end. OSError or ValueError when it cannot be started, Stuck when it cannot be ended."""
+    """Run argv to its end. OSError or ValueError when it cannot be started, Stuck when it cannot be ended.
+
+    `confinement`: it writes to its TMPDIR alone, and of what is shared it reads that and `readable`.
+    """
     begun = time.monotonic()
-    process = _start(argv, cwd, environment)
+    start = partial(_start, argv, cwd, environment)
+    if confinement is None:
+        process = start()
+    else:
+        process = confinement.start(start, writable=environment["TMPDIR"], readable=readable)
     child = _Child(process, limits, on_output, scratch=environment["TMPDIR"])
     try:
         stopped_by = await child.until_over(cancel)

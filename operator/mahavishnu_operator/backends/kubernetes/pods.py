@@ -23,6 +23,8 @@ USER = 65532  # of the images; any other number would do as well
 TOKEN_FOLDER, SOCKET_FOLDER, WORK_FOLDER = "/var/run/mahavishnu/token", "/run/mahavishnu", "/workspace"
 TOKEN_SECONDS = 3607  # kubelet renews it at 80 %; with exactly 3607 API servers may extend it for old clients: not ours
 STOP_MARGIN_SECONDS = 15  # beyond the pool's grace: last results, handing back, leaving
+# What tools of one worker share; each is kept to its own folder there (worker/confining.py).
+CONFINED = tuple(part for folder in (WORK_FOLDER, "/tmp", "/dev/shm") for part in ("--confine", folder))  # noqa: S108
 WORK_BYTES = "4Gi"
 AGENT_RESOURCES = {
     "requests": {"cpu": "10m", "memory": "64Mi"},
@@ -114,7 +116,7 @@ def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
     return {
         "name": RUNNER,
         "image": chosen.get("image") or settings.image,
-        "args": ["runner-host", "--socket", f"{SOCKET_FOLDER}/runner.sock", "--work-dir", WORK_FOLDER],
+        "args": ["runner-host", "--socket", f"{SOCKET_FOLDER}/runner.sock", "--work-dir", WORK_FOLDER, *CONFINED],
         "env": [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}],
         "resources": chosen.get("resources") or RUNNER_RESOURCES,
         "securityContext": locked_down(),

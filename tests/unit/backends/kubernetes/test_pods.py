@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -93,3 +94,10 @@ def test_no_secret_is_in_the_manifest_and_the_certificates_are() -> None:
 def test_the_pool_controls_the_pod() -> None:
     (owner,) = made()["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == ("WorkerPool", "scans", "u-1", True)
+
+
+def test_tools_are_kept_to_their_own_folders() -> None:
+    runner = containers(made())["runner"]
+    mounted = {mount["mountPath"] for mount in runner["volumeMounts"] if not mount.get("readOnly")}
+    closed = {folder for option, folder in itertools.pairwise(runner["args"]) if option == "--confine"}
+    assert mounted | {"/dev/shm"} == closed
