@@ -106,7 +106,7 @@ class Kubelet(WorkerPods):
         folder.mkdir(parents=True)
         (folder / "token").write_text(token)
         places = {
-            "/var/run/mahavishnu/token": str(folder),
+            "/var/run/secrets/mahavishnu": str(folder),
             "/run/mahavishnu": str(folder),
             "/workspace": str(folder / "workspace"),
         }

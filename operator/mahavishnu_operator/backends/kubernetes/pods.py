@@ -20,7 +20,7 @@ from .settings import KubernetesSettings
 
 AGENT, RUNNER = "agent", "runner"
 USER = 65532  # of the images; any other number would do as well
-TOKEN_FOLDER, SOCKET_FOLDER, WORK_FOLDER = "/var/run/mahavishnu/token", "/run/mahavishnu", "/workspace"
+TOKEN_FOLDER, SOCKET_FOLDER, WORK_FOLDER = "/var/run/secrets/mahavishnu", "/run/mahavishnu", "/workspace"
 TOKEN_SECONDS = 3607  # kubelet renews it at 80 %; with exactly 3607 API servers may extend it for old clients: not ours
 STOP_MARGIN_SECONDS = 15  # beyond the pool's grace: last results, handing back, leaving
 # What tools of one worker share; each is kept to its own folder there (worker/confining.py).

@@ -101,3 +101,9 @@ def test_tools_are_kept_to_their_own_folders() -> None:
     mounted = {mount["mountPath"] for mount in runner["volumeMounts"] if not mount.get("readOnly")}
     closed = {folder for option, folder in itertools.pairwise(runner["args"]) if option == "--confine"}
     assert mounted | {"/dev/shm"} == closed
+
+
+def test_the_agents_folders_lie_in_none_that_tools_see() -> None:
+    mounts = {name: [m["mountPath"] for m in each["volumeMounts"]] for name, each in containers(made()).items()}
+    seen = [folder.removeprefix("/var") + "/" for folder in mounts["runner"]]  # in images /var/run is /run
+    assert [f for f in mounts["agent"] if any(f.removeprefix("/var").startswith(each) for each in seen)] == []
