@@ -57,7 +57,7 @@ cluster-binaries: $(STAMP)
 CLUSTER ?= build/cluster
 
 .PHONY: cluster-up
-cluster-up: $(STAMP) packages ## start a cluster with one real node and the project's images (as root); prints KUBECONFIG
+cluster-up: $(STAMP) packages ## start a cluster with one real node and the project's images (as root), and say how to use it
 	$(BIN)/python -m tests.cluster.node up $(CLUSTER) --image worker --image operator
 
 .PHONY: cluster-down

@@ -10,9 +10,11 @@ import pytest
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from tests.cluster.client import Cluster
+from tests.cluster.helm import Helm
 from tests.cluster.node.cluster import NodeCluster
 from tests.integration.operator_tools import CRDS, SYSTEM, OperatorProcess, deploy
 
+from .installing import CLUSTER_WIDE, OURS
 from .operating import NODE_DEADLINE, PodSite, pod_operator
 from .telling import PodWitness
 
@@ -25,8 +27,7 @@ def deployed(node_cluster: Cluster) -> Iterator[Cluster]:
         yield node_cluster
     finally:
         node_cluster.kubectl("delete", "-f", str(CRDS))
-        roles = ("clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/name=mahavishnu-operator")
-        node_cluster.kubectl("delete", *roles)
+        node_cluster.kubectl("delete", CLUSTER_WIDE, "-l", OURS)
         node_cluster.kubectl("delete", "namespace", SYSTEM)
 
 
@@ -55,3 +56,9 @@ def witness(built_node_cluster: NodeCluster, tmp_path: Path) -> Iterator[PodWitn
     """Who hears what tasks in Pods tell, and holds those that are to wait."""
     with PodWitness(tmp_path / "witness", host=built_node_cluster.network.host_ip) as listening:
         yield listening
+
+
+@pytest.fixture(scope="module")
+def helm(helm_binary: Path, node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """helm, for the cluster that runs Pods."""
+    return Helm(helm_binary, tmp_path_factory.mktemp("helm"), node_cluster.kubeconfig)

@@ -94,6 +94,35 @@ def ensure_image(name: str, *, base: str | None = None) -> Image:
     return image
 
 
+def ensure_image_on(base: Image, *, name: str, containerfile: str, files: Mapping[str, str]) -> Image:
+    """An image that somebody builds on one of ours. Raises ImageError.
+
+    `containerfile` has one target, `name`, and an argument BASE; `files` are what it copies, by name, all executable.
+    """
+    key = digest(base.reference, containerfile, *(part for item in sorted(files.items()) for part in item))
+    image = Image(f"localhost/{name}:{key}", _folder() / f"{name}-{key}.tar")
+    with _Exclusive(name), tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
+        if image.archive.exists():
+            return image
+        context = Path(folder)
+        for file, text in files.items():
+            (context / file).write_text(text)
+            (context / file).chmod(0o755)
+        (context / "Containerfile").write_text(containerfile)
+        buildah = Buildah(_folder())
+        if not buildah.has(base.reference):
+            buildah.run("pull", "--quiet", f"docker-archive:{base.archive}")
+        buildah.build(
+            context=context,
+            containerfile=context / "Containerfile",
+            target=name,
+            name=image.reference,
+            arguments={"BASE": base.reference},
+        )
+        _export(buildah, image)
+    return image
+
+
 def ensure_pause_image(reference: str) -> Image:
     """The image whose one program holds a Pod's namespaces, named `reference`. Raises ImageError, BuildError."""
     binary = ensure(["pause"])["pause"]

@@ -288,9 +288,10 @@ async def poll(true: Callable[[], bool], seconds: float = DEADLINE) -> None:
 
 
 def deploy(cluster: Cluster) -> None:
-    """Install the kinds, and the operator's account with its rights, as the manifests say."""
+    """Install the kinds, and the operator's account with its rights and their limits, as the manifests say."""
     cluster.install_kinds(CRDS)
-    cluster.kubectl("apply", *(f"--filename={DEPLOY / name}.yaml" for name in ("namespace", "serviceaccount", "rbac")))
+    names = ("namespace", "serviceaccount", "rbac", "confinement")
+    cluster.kubectl("apply", *(f"--filename={DEPLOY / name}.yaml" for name in names))
 
 
 def account(cluster: Cluster) -> Cluster:

@@ -126,6 +126,21 @@ def test_workers_may_reach_the_operator_that_the_chart_makes(helm: Helm) -> None
     assert labels[Label.COMPONENT] == "operator"
 
 
+def test_what_needs_no_token_is_open_to_its_own_namespace_and_whom_it_is_opened_to(helm: Helm) -> None:
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    for more in ([], [monitoring]):
+        value = ("--set-json", f"networkPolicy.metricsFrom={json.dumps(more)}")
+        policy = one(objects(helm.template(CHART, *LOCAL, *value)), "NetworkPolicy")
+        (rule,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "probes"]
+        assert rule["from"] == [{"podSelector": {}}, *more]
+
+
+def test_an_api_server_that_is_away_is_no_reason_to_start_anew(helm: Helm) -> None:
+    (container,) = one(objects(helm.template(CHART, *LOCAL)), "Deployment")["spec"]["template"]["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/healthz"}
+
+
 def test_a_database_url_comes_from_its_secret_and_needs_no_volume(helm: Helm) -> None:
     made = objects(helm.template(CHART, *LOCAL, "--set", "store.existingSecret=database"))
     assert not [each for each in made if each["kind"] == "PersistentVolumeClaim"]

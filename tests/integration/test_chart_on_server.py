@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scripts.render_manifests import CHART
 from tests.cluster.client import Cluster
@@ -19,6 +20,7 @@ from tests.cluster.helm import Helm, HelmError
 
 from .operator_tools import DEADLINE, SYSTEM
 
+NEW_FIELD = "ttlSecondsAfterFinished"
 RELEASE = ("mahavishnu-operator", "--namespace", SYSTEM)
 JOB = {
     "apiVersion": "mahavishnu.dev/v1alpha1",
@@ -40,13 +42,16 @@ def helm(helm_binary: Path, server: Cluster, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """The chart of an earlier version, whose kinds lack something."""
+    """The chart of an earlier version, whose kinds lack a category, and jobs a field."""
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
     for file in (chart / "files" / "crds").glob("*.yaml"):
-        newer = file.read_text()
-        file.write_text(newer.replace("    categories:\n    - mahavishnu\n", ""))
-        assert file.read_text() != newer
+        definition = yaml.safe_load(file.read_text())
+        del definition["spec"]["names"]["categories"]
+        if "scanjobs" in file.name:
+            (version,) = definition["spec"]["versions"]
+            del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][NEW_FIELD]
+        file.write_text(yaml.safe_dump(definition, sort_keys=False))
     return chart
 
 
@@ -79,19 +84,39 @@ def test_a_rollback_brings_the_older_kinds_back_and_keeps_objects_and_certificat
     assert (certificate(server), job(server)) == before
 
 
-def test_an_uninstall_keeps_kinds_objects_and_volume_and_a_new_install_takes_them_over(
+def test_a_field_of_the_newer_kinds_is_usable_in_an_older_object(
     helm: Helm, server: Cluster, release: tuple[str, ...]
 ) -> None:
+    use = ("patch", "scanjob", "kept", "--type=merge", "-p", json.dumps({"spec": {NEW_FIELD: 60}}))
     before = job(server)
+    server.kubectl(*use)
+    assert job(server) == before  # the older server drops what it does not know
+    helm.run("upgrade", release[0], str(CHART), *release[1:])
+
+    def usable() -> bool:
+        server.kubectl(*use)
+        return bool(job(server)[1].get(NEW_FIELD) == 60)
+
+    until(usable)
+    uid, spec = job(server)
+    assert (uid, {name: value for name, value in spec.items() if name != NEW_FIELD}) == before
+
+
+def test_an_uninstall_keeps_kinds_objects_volume_and_certificate_and_a_new_install_takes_them_over(
+    helm: Helm, server: Cluster, release: tuple[str, ...]
+) -> None:
+    before = certificate(server), job(server)
     helm.run("uninstall", *release)
     left = server.kubectl("get", "deploy,svc,sa,secret,netpol,pdb,pvc", "-n", SYSTEM, "-o", "name").stdout.split()
     ours = [name for name in left if "mahavishnu" in name]
-    assert ours == ["persistentvolumeclaim/mahavishnu-operator"]
-    assert "mahavishnu" not in server.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").stdout
-    assert job(server) == before
+    assert sorted(ours) == ["persistentvolumeclaim/mahavishnu-operator", "secret/mahavishnu-operator-tls"]
+    everywhere = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    assert "mahavishnu" not in server.kubectl("get", everywhere, "-o", "name").stdout
+    assert job(server) == before[1]
 
     helm.run("install", release[0], str(CHART), *release[1:])
     assert categories(server) == ["mahavishnu"]
+    assert (certificate(server), job(server)) == before
 
 
 def test_kinds_that_somebody_else_applied_are_not_taken_unasked(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.client import Cluster
+from tests.cluster.client import Cluster, write_kubeconfig
 
 from .cli_tools import run
 from .operator_tools import OperatorProcess, Site, account, condition, message
@@ -60,7 +60,20 @@ async def test_beyond_loopback_health_and_metrics_are_served_and_no_results(
         await site.pool()
         await site.scan("job", source, "ruff")
         status = await site.ended("job")
-        assert operator.get("/healthz") == b"ok"
+        assert operator.get("/healthz") == operator.get("/livez") == b"ok"
         assert b"mahavishnu_dispatch_tasks_ended_total{" in operator.get("/metrics")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             operator.get(status["report"]["uri"])
+
+
+async def test_beyond_loopback_nobody_is_told_what_is_wrong(tmp_path: Path) -> None:
+    connection = {"server": "https://secret-name.invalid:6443"}
+    nowhere = write_kubeconfig(tmp_path / "kubeconfig", connection=connection, user={"token": "t"})
+    account = Cluster(nowhere, Path("kubectl"), tmp_path)
+    operator = OperatorProcess(account, tmp_path, root=None, more=("--probe-host", "0.0.0.0"))
+    operator.process.start()
+    try:
+        await operator.until_unhealthy("not well: the log says why")
+        assert "secret-name.invalid" in operator.process.log.read_text()
+    finally:
+        operator.close()

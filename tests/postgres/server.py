@@ -11,11 +11,14 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from tests.cluster.ports import PortReservation
 from tests.cluster.process import Program, ServerProcess
@@ -38,9 +41,13 @@ def find_binaries() -> Path:
 
 
 class PostgresServer:
-    """`with PostgresServer() as server`. Ready when entered; may be killed, stopped and started again in between."""
+    """`with PostgresServer() as server`. Ready when entered; may be killed, stopped and started again in between.
 
-    def __init__(self) -> None:
+    `host`, `clients`: a further address to listen at, and the ranges from which one connects there, with a password.
+    """
+
+    def __init__(self, *, host: str = "", clients: Sequence[str] = ()) -> None:
+        self._host, self._clients = host, clients
         self._binaries = find_binaries()
         self._user = _unprivileged()
         self._folder = Path(tempfile.mkdtemp(prefix="mahavishnu-postgres-"))
@@ -48,7 +55,7 @@ class PostgresServer:
         self.port = self._ports.ports[0]
         self._made = 0
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(("127.0.0.1", host) if host else ("127.0.0.1",)),
             "port": str(self.port),
             "unix_socket_directories": str(self._folder),
             "max_connections": "100",
@@ -110,6 +117,15 @@ class PostgresServer:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
 
+    def make_database_for(self, user: str, *, password: str) -> str:
+        """A fresh, empty database of a new user; its URL for clients elsewhere, with the password."""
+        name = urlsplit(self.make_database()).path[1:]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            role = sql.Identifier(user)
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), role))
+        return f"postgresql://{user}:{password}@{self._host}:{self.port}/{name}"
+
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of PostgreSQL's own programs (pg_dump, pg_restore, psql), to its end."""
         command = [str(self._binaries / program), *arguments]
@@ -136,6 +152,8 @@ class PostgresServer:
         )
         if done.returncode != 0:
             raise RuntimeError(f"initdb: exit code {done.returncode}\n{done.stderr}")
+        with (self._folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.writelines(f"host all all {clients} scram-sha-256\n" for clients in self._clients)
 
     def _check_ready(self) -> str | None:
         reason = "it does not answer"

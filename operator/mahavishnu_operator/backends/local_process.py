@@ -70,6 +70,7 @@ class LocalProcessBackend:
     """
 
     name = "local-process"
+    installation = ""
 
     def __init__(
         self,

@@ -56,9 +56,14 @@ class PoolTemplate:
 
 
 class Backend(Protocol):
-    """Methods raise BackendError. All are idempotent."""
+    """Methods raise BackendError. All are idempotent.
+
+    `installation`: a digest of what this installation gives every worker beside its pool's template, such as an image;
+    '' when no worker outlives the operator.
+    """
 
     name: str
+    installation: str
 
     async def observe(self, pool: Key) -> list[ObservedWorker]:
         """The workers of a pool that exist, failed ones too until `remove`."""

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import kopf
@@ -36,6 +36,8 @@ REQUEST_SECONDS = 30
 FIRST_BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21)
 LATER_BACKOFFS = (30,) * 20  # ten minutes more: an API server that is upgraded must not end running tasks
 STOP_SECONDS = 5.0
+# For peering, which is off. kopf would ask for the name of the user that it runs as, which in a container has none.
+IDENTITY = "mahavishnu"
 
 Observe = Callable[[Kind, EventType, Obj], None]
 
@@ -118,6 +120,7 @@ class KopfFeed:
             tasks = await kopf.spawn_tasks(
                 registry=registry,
                 settings=quiet_settings(),
+                identity=cast("Any", IDENTITY),
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
             )

@@ -74,9 +74,9 @@ async def run_operator(options: OperatorOptions) -> None:
 
 
 async def _serve_probes(
-    stack: AsyncExitStack, options: OperatorOptions, engine: Engine, unhealthy: Callable[[], str]
+    stack: AsyncExitStack, options: OperatorOptions, engine: Engine, stuck: Callable[[], str]
 ) -> None:
-    routes = probe_routes(engine, unhealthy=unhealthy)
+    routes = probe_routes(engine, stuck=stuck, in_words=is_loopback(options.probe_host))
     if is_loopback(options.probe_host):
         routes += results_routes(engine)
     listener = listen(options.probe_host, options.probe_port)

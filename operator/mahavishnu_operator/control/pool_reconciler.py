@@ -124,7 +124,7 @@ class PoolReconciler:
         return PoolState(
             spec=spec if exists else None,
             now=now,
-            revision=template_revision(spec, memory.uid) if spec is not None else "",
+            revision=self._revision(spec, memory.uid) if spec is not None else "",
             refusal=refusal,
             observed=observed,
             load=load,
@@ -133,6 +133,10 @@ class PoolReconciler:
             unregistered_since=memory.unregistered_since,
             backend_error=error,
         )
+
+    def _revision(self, spec: WorkerPoolSpec, uid: str) -> str:
+        backend = self._backend_of(spec)
+        return template_revision(spec, uid, installation=backend.installation if backend is not None else "")
 
     async def _act(
         self,

@@ -133,13 +133,15 @@ def wanted_workers(spec: WorkerPoolSpec | None, refusal: Refusal | None = None) 
     return max(spec.min_workers, min(spec.replicas, spec.max_workers))
 
 
-def template_revision(spec: WorkerPoolSpec, uid: str) -> str:
+def template_revision(spec: WorkerPoolSpec, uid: str, *, installation: str = "") -> str:
     """A digest of what a running worker cannot learn any more: when it changes, workers are replaced.
 
-    The pool's UID is part of it: a pool that was deleted and made again does not keep the workers of the first.
+    The pool's UID is part of it: a pool that was deleted and made again does not keep the workers of the first. So is
+    what the installation gives its workers (see Backend.installation): an upgrade replaces those of the version before.
     """
     matters = {
         "pool": uid,
+        "installation": installation,
         "backend": spec.backend.value,
         "workerType": spec.worker_type.value,
         "slots": spec.slots_per_worker,

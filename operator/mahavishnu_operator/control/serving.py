@@ -10,6 +10,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
 
+import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -25,21 +26,35 @@ from mahavishnu_operator.support.http_heads import BoundedHttp
 
 from .engine import Engine
 
+log = structlog.get_logger(__name__)
 
-def probe_routes(engine: Engine, *, unhealthy: Callable[[], str] = lambda: "") -> list[BaseRoute]:
-    """/healthz (200 once objects are listed and nothing has failed, else 503 in words) and /metrics.
 
-    `unhealthy`: what else is wrong, in words; '' when nothing is.
+def probe_routes(engine: Engine, *, stuck: Callable[[], str] = lambda: "", in_words: bool = True) -> list[BaseRoute]:
+    """/healthz (200 once objects are listed and nothing has failed, else 503), /livez and /metrics.
+
+    `stuck`: what is wrong that only a new process mends, in words; '' when nothing is. /livez asks for this alone: to
+    start anew helps nobody while the API server is away. `in_words`: say what is wrong to whoever asks, not to the log
+    alone; the words name servers and objects.
     """
 
+    def answer(problem: str) -> Response:
+        if not problem:
+            return PlainTextResponse("ok")
+        if in_words:
+            return PlainTextResponse(problem, status_code=503)
+        log.warning("a probe is refused", problem=problem)
+        return PlainTextResponse("not well: the log says why", status_code=503)
+
     async def healthz(_request: Request) -> Response:
-        problem = engine.unhealthy() or unhealthy()
-        return PlainTextResponse(problem or "ok", status_code=503 if problem else 200)
+        return answer(engine.unhealthy() or stuck())
+
+    async def livez(_request: Request) -> Response:
+        return answer(stuck())
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(engine.dispatch.meters.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route("/healthz", healthz), Route("/metrics", metrics)]
+    return [Route("/healthz", healthz), Route("/livez", livez), Route("/metrics", metrics)]
 
 
 def results_routes(engine: Engine) -> list[BaseRoute]:

@@ -11,19 +11,23 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import yaml
 
 from tests.cluster.build import BuildError, ensure
 from tests.cluster.client import KubectlError
 from tests.cluster.process import ClusterError
 from tests.images.buildah import ImageError
-from tests.images.building import RECIPES, ensure_image, ensure_pause_image
+from tests.images.building import RECIPES, Image, ensure_image, ensure_pause_image
 
 from .cluster import NODE_CLUSTER, NodeCluster
 from .configuration import PAUSE_IMAGE
@@ -34,20 +38,24 @@ DOWN_TIMEOUT = 120.0
 
 
 def up(folder: Path, *, images: list[str]) -> int:
-    """Start a cluster whose files are in `folder`, with images of this project, and say how to use it."""
+    """Start a cluster whose files are in `folder`, with images of this project, and say how to use it.
+
+    `images`: names in RECIPES. It writes a file for the shell, and one of values for the chart with those images.
+    """
     if (missing := missing_for_node()) is not None:
         raise ClusterError(f"no cluster can be started here: {missing} (`make packages` installs what it can)")
     if _lock(folder) is None:
         raise ClusterError(f"a cluster runs already in {folder}: `make cluster-down` ends it")
     ensure((*NODE_CLUSTER, METRICS))
     ensure_pause_image(PAUSE_IMAGE)
-    built = [ensure_image(name) for name in images]
+    built = {name: ensure_image(name) for name in images}
+    tools = ensure(("kubectl", "helm"))
     shutil.rmtree(folder)
     folder.mkdir(parents=True)
     log = folder / "log"
     with log.open("ab") as output:
         holder = subprocess.Popen(
-            [sys.executable, "-m", __package__, "hold", str(folder), *(str(image.archive) for image in built)],
+            [sys.executable, "-m", __package__, "hold", str(folder), *(str(image.archive) for image in built.values())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -59,10 +67,14 @@ def up(folder: Path, *, images: list[str]) -> int:
             holder.terminate()
             raise ClusterError(f"the cluster did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.1)
-    for image in built:
-        print(f"# image for Pods (imagePullPolicy: Never): {image.reference}")
-    print(f"# kubectl is in {ensure(('kubectl',))['kubectl'].parent}")
-    print(f"export KUBECONFIG={_kubeconfig(folder)}")
+    path = os.pathsep.join(dict.fromkeys(str(tool.parent) for tool in tools.values()))
+    shell = {"KUBECONFIG": str(_kubeconfig(folder)), "PATH": f"{path}{os.pathsep}$PATH"}
+    (folder / "environment").write_text("".join(f'export {name}="{value}"\n' for name, value in shell.items()))
+    (folder / "values.yaml").write_text(yaml.safe_dump(_values(built)))
+    for image in built.values():
+        print(f"image for Pods: {image.reference}")
+    print(f"in this shell, kubectl and helm use it after: . {_short(folder / 'environment')}")
+    print(f"values of the chart with these images: {_short(folder / 'values.yaml')}")
     return 0
 
 
@@ -101,6 +113,21 @@ def hold(folder: Path, *, archives: list[Path]) -> int:
                 signal.pause()
         finally:
             _kubeconfig(folder).unlink(missing_ok=True)
+
+
+def _values(built: Mapping[str, Image]) -> dict[str, Any]:
+    """Values of the chart: the images, and no volume, since nothing here makes one for a claim."""
+    values: dict[str, Any] = {"persistence": {"enabled": False}}
+    for name, value in (("operator", "image"), ("worker", "workerImage")):
+        if name in built:
+            registry, repository, tag = re.split("[/:]", built[name].reference)
+            values[value] = {"registry": registry, "repository": repository, "tag": tag}
+    return values
+
+
+def _short(path: Path) -> Path:
+    """The path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _kubeconfig(folder: Path) -> Path:

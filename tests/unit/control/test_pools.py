@@ -238,6 +238,10 @@ def test_a_pool_made_again_has_another_revision() -> None:
     assert template_revision(spec(), "first") != template_revision(spec(), "second")
 
 
+def test_another_installation_has_another_revision() -> None:
+    assert template_revision(spec(), "uid", installation="old") != template_revision(spec(), "uid", installation="new")
+
+
 # --- whatever there is ---------------------------------------------------------------------------
 
 phases = st.sampled_from(list(WorkerPhase))

@@ -60,14 +60,15 @@ class KubernetesBackend:
         namespaces: tuple[str, ...] = (),
     ) -> None:
         self._resources, self._settings = resources, settings
+        self.installation = settings.digest
         self._on_change, self._on_exit = on_change, on_exit
         chosen = Selection(resources, f"{Label.MANAGED_BY}=mahavishnu,{Label.COMPONENT}=worker")
         self._reflectors = {
             namespace: Reflector(chosen, POD, on_change=self._changed, namespace=namespace)
             for namespace in namespaces or (None,)
         }
-        # Whether a node takes new work can be seen with rights on nodes, which an operator for some namespaces lacks.
-        self._nodes = None if namespaces else Reflector(resources, NODE, on_change=self._node_changed)
+        # Also where only some namespaces are watched: a node has none, and its drain waits for their workers too.
+        self._nodes = Reflector(resources, NODE, on_change=self._node_changed)
         self._on_cordon = on_cordon
         self._prepared: dict[str, tuple[Obj, ...]] = {}  # by pool UID: what stands around it
         self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
@@ -77,7 +78,7 @@ class KubernetesBackend:
         """List and watch Pods, and report those that have gone, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report_gone())
-            for reflector in (*self._reflectors.values(), *([self._nodes] if self._nodes is not None else [])):
+            for reflector in (*self._reflectors.values(), self._nodes):
                 group.create_task(reflector.run())
 
     async def observe(self, pool: Key) -> list[ObservedWorker]:
@@ -186,7 +187,7 @@ class KubernetesBackend:
 
     def _tell_cordon(self, pool: Key, pod: Obj) -> None:
         name = pod["spec"].get("nodeName")
-        node = self._nodes.store.get(Key("default", name)) if self._nodes is not None and name else None
+        node = self._nodes.store.get(Key("default", name)) if name else None
         if node is not None:
             self._on_cordon(pool, pod["metadata"]["name"], bool(node["spec"].get("unschedulable")))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from mahavishnu_operator.api.reasons import GROUP
@@ -38,6 +40,11 @@ class KubernetesSettings:
             return ""
         name, namespace = service.groups()
         return f"/api/v1/namespaces/{namespace}/services/{parts.scheme}:{name}:{self.dispatcher_port}/proxy"
+
+    @property
+    def digest(self) -> str:
+        """Short, and another one when any of it is another."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def dispatcher_port(self) -> int:
