@@ -193,7 +193,9 @@ def _job_rules() -> Iterator[Case]:
         "/srv",
     ):
         yield Case(f"url {url}", scan({"git": {"url": url}}), breaks="git-url")
-    yield Case("url with user", scan({"git": {"url": "https://user@h:8443/r"}}), keeps="git-url-secret")
+    yield Case("url with port", scan({"git": {"url": "https://h:8443/r"}}), keeps="git-url-secret")
+    yield Case("url with a token as user", scan({"git": {"url": "https://token@h:8443/r"}}), breaks="git-url-user")
+    yield Case("url of an ssh user", scan({"git": {"url": "ssh://git@h/r"}}), keeps="git-url-user")
     yield Case("url with password", scan({"git": {"url": "https://user:secret@h/r"}}), breaks="git-url-secret")
     git = {"url": "https://h/r"}
     yield Case("revision", scan({"git": {**git, "revision": "v1.0"}}), keeps="revision-option")

@@ -22,6 +22,10 @@ def _anything(value: Any) -> bool:
     return value not in (None, [], {}, False)
 
 
+def _not_https(url: Any) -> bool:
+    return not str(url).startswith("https://")
+
+
 # Paths under spec; `[]` for the items of a list; a path covers everything below it.
 ACTED_ON: Mapping[str, tuple[str, ...]] = {
     "WorkerPool": (
@@ -54,6 +58,9 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
         "poolRef",
         "routing",
         "source.path",
+        "source.archive",
+        "source.git.revision",
+        "source.git.baseRevision",
         "scan.tools",
         "scan.include",
         "scan.exclude",
@@ -93,8 +100,8 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
         "memory.readFrom": _anything,
     },
     "ScanJob": {
-        "source.git": _other_than(None),
-        "source.archive": _other_than(None),
+        "source.git.url": _not_https,
+        "source.git.credentialsSecretRef": _other_than(None),
         "source.persistentVolumeClaim": _other_than(None),
         "scan.changedSince": _anything,
         "scan.incremental.enabled": _anything,

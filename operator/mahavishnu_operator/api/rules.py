@@ -272,6 +272,12 @@ _JOB_RULES = (
         "!self.matches('^[a-z]+://[^/@]*:[^/]*@')",
         "a password does not belong into the url, where everybody can read it: use credentialsSecretRef",
     ),
+    _job(
+        "git-url-user",
+        "spec.source.git.url",
+        "!self.matches('^(https|git)://[^/]*@')",
+        "nobody's name or token belongs into the url, where everybody can read it: use credentialsSecretRef",
+    ),
     _job("revision-option", "spec.source.git.revision", _NO_OPTION, _NO_OPTION_MESSAGE),
     _job("base-revision-option", "spec.source.git.baseRevision", _NO_OPTION, _NO_OPTION_MESSAGE),
     _job("changed-since-option", "spec.scan.changedSince", _NO_OPTION, _NO_OPTION_MESSAGE),

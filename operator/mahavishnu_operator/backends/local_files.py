@@ -110,6 +110,7 @@ def config_line(
     files: WorkerFiles,
     grace_seconds: float,
     log_level: str,
+    git_ca: str = "",
 ) -> bytes:
     """The first line that an agent reads from its stdin (worker.config.WorkerConfig)."""
     config = {
@@ -121,6 +122,7 @@ def config_line(
         "workDir": str(files.work.resolve()),
         "graceSeconds": grace_seconds,
         "logLevel": log_level,
+        "gitCaPem": git_ca,
     }
     return json.dumps(config, separators=(",", ":")).encode() + b"\n"
 

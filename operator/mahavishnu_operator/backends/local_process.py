@@ -80,11 +80,13 @@ class LocalProcessBackend:
         issue_token: IssueToken,
         on_exit: OnExit,
         log_level: str = "info",
+        git_ca: str = "",
         shutdown_seconds: float = 10.0,
         command: Sequence[str] | None = None,
     ) -> None:
         self._folder, self._server, self._issue_token, self._on_exit = folder, server, issue_token, on_exit
         self._log_level, self._shutdown_seconds, self._command = log_level, shutdown_seconds, tuple(command or AGENT)
+        self._git_ca = git_ca
         self._workers: dict[tuple[Key, str], _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -150,6 +152,7 @@ class LocalProcessBackend:
             files=worker.files,
             grace_seconds=worker.grace_seconds,
             log_level=self._log_level,
+            git_ca=self._git_ca,
         )
         with worker.files.open_log() as stderr:
             process = await asyncio.create_subprocess_exec(

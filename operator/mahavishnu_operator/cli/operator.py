@@ -13,6 +13,8 @@ from mahavishnu_operator.support.errors import InvalidInput
 if TYPE_CHECKING:
     from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 
+    from .settings import Settings
+
 DISPATCH_PORT = 8681
 PROBE_PORT = 8682
 NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -99,7 +101,7 @@ def operator(
     """
     from mahavishnu_operator.support.logs import configure_logging
 
-    from .settings import load_settings
+    from .settings import git_authorities, load_settings
 
     roots = local_roots(path_root or [], enabled=enable_local_process)
     for name in namespace or ():
@@ -112,6 +114,7 @@ def operator(
     from mahavishnu_operator.control.engine import EngineOptions
     from mahavishnu_operator.control.operator import OperatorOptions, find_connection, run_operator
 
+    git_ca = git_authorities(settings)
     engine = EngineOptions(
         data_dir=data or settings.data_dir,
         store_url=store_url or settings.store_url,
@@ -122,7 +125,8 @@ def operator(
         dispatch_key=_existing(dispatch_key, "--dispatch-key"),
         dispatch_plain_http=allow_plain_http,
         enable_local_process=enable_local_process,
-        kubernetes=_kubernetes(worker_image, dispatcher_url, dispatcher_ca, log_level=settings.log_level),
+        git_ca=git_ca,
+        kubernetes=_kubernetes(worker_image, dispatcher_url, dispatcher_ca, settings=settings, git_ca=git_ca),
         path_roots=roots,
         namespaces=tuple(dict.fromkeys(namespace or ())),
         lease_seconds=settings.lease_seconds,
@@ -139,7 +143,9 @@ def _existing(file: Path | None, option: str) -> Path | None:
     return file
 
 
-def _kubernetes(image: str | None, url: str | None, ca: Path | None, *, log_level: str) -> KubernetesSettings | None:
+def _kubernetes(
+    image: str | None, url: str | None, ca: Path | None, *, settings: Settings, git_ca: str
+) -> KubernetesSettings | None:
     """What worker Pods are made of; None: the backend is off. InvalidInput: one option without the other."""
     from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 
@@ -156,7 +162,9 @@ def _kubernetes(image: str | None, url: str | None, ca: Path | None, *, log_leve
         pem = ca.read_text() if ca is not None else ""
     except (OSError, ValueError) as error:
         raise InvalidInput(f"--dispatcher-ca {ca} cannot be read: {error}") from None
-    return KubernetesSettings(image=image, dispatcher_url=url.rstrip("/"), ca_pem=pem, log_level=log_level)
+    return KubernetesSettings(
+        image=image, dispatcher_url=url.rstrip("/"), ca_pem=pem, git_ca_pem=git_ca, log_level=settings.log_level
+    )
 
 
 def local_roots(folders: list[Path], *, enabled: bool) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ misspelt setting that is ignored is worse than none.
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from mahavishnu_operator.support.json_text import Unreadable
 from mahavishnu_operator.support.yaml_text import read_documents
 
 MAX_FILE_BYTES = 1024 * 1024
+MAX_CA_BYTES = 64 * 1024  # an environment variable of a Pod holds no more than twice that
 DEFAULT_URL = "http://127.0.0.1:8680"
 
 
@@ -71,6 +73,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         15.0, ge=1, le=300, description="How long a worker may be silent before its tasks are given to another."
     )
+    git_ca: Path | None = Field(
+        None, description="Certificates (PEM) that prove git servers to workers, instead of the machine's."
+    )
     workers: int = Field(0, ge=0, le=256, description="Workers of a local scan; 0: one a processor.")
 
     @classmethod
@@ -96,3 +101,23 @@ def load_settings() -> Settings:
             f"the settings cannot be used: {problems}",
             hint=f"correct the MAHAVISHNU_* variable or the file {config_file()}",
         ) from None
+
+
+def git_authorities(settings: Settings) -> str:
+    """The text of the certificates that prove git servers; empty: the machine's. InvalidInput: they cannot be used."""
+    file = settings.git_ca
+    if file is None:
+        return ""
+    try:
+        text = file.read_text()
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"the certificates in {file} (MAHAVISHNU_GIT_CA) cannot be used: {error}", hint="give them as PEM text"
+        ) from None
+    if len(text) > MAX_CA_BYTES:
+        raise InvalidInput(
+            f"{file} (MAHAVISHNU_GIT_CA) has {len(text)} bytes; at most {MAX_CA_BYTES} reach workers",
+            hint="name your own authorities alone",
+        )
+    return text

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .output import say
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.control.engine import EngineOptions
 
 DEFAULT_PORT = 8680
 DEFAULT_DISPATCH_PORT = 8681
@@ -33,31 +36,32 @@ def up(
 
     State survives a kill and a restart on the same folder. Stop it with Ctrl-C.
     """
+    from mahavishnu_operator.control.engine import EngineOptions
     from mahavishnu_operator.support.logs import configure_logging
 
-    from .settings import load_settings
+    from .settings import git_authorities, load_settings
 
     settings = load_settings()
     configure_logging(level=settings.log_level)
-    asyncio.run(_serve(data or settings.data_dir, port, dispatch_port, lease_seconds=settings.lease_seconds))
+    options = EngineOptions(
+        data_dir=data or settings.data_dir,
+        dispatch_port=dispatch_port,
+        enable_local_process=True,
+        path_roots=None,
+        git_ca=git_authorities(settings),
+        lease_seconds=settings.lease_seconds,
+    )
+    asyncio.run(_serve(options, port))
 
 
-async def _serve(data: Path, port: int, dispatch_port: int, *, lease_seconds: float) -> None:
+async def _serve(options: EngineOptions, port: int) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
-    from mahavishnu_operator.control.engine import EngineOptions
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    options = EngineOptions(
-        data_dir=data,
-        dispatch_port=dispatch_port,
-        enable_local_process=True,
-        path_roots=None,
-        lease_seconds=lease_seconds,
-    )
     async with EmbeddedEngine(options, port=port) as engine:
-        say(f"serving on {engine.url}; state in {data}")
+        say(f"serving on {engine.url}; state in {options.data_dir}")
         say(f"try: mahavishnu get wp --server {engine.url}")
         say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")
         waiting = asyncio.create_task(stopping.wait())

@@ -41,8 +41,9 @@ def worker(
     from mahavishnu_operator.worker.agent import run_agent
     from mahavishnu_operator.worker.config import WorkerConfig
 
-    from .settings import load_settings
+    from .settings import git_authorities, load_settings
 
+    settings = load_settings()
     if not token_file.is_file():
         raise InvalidInput(f"there is no token at {token_file}", hint="name the file that holds this worker's token")
     config = WorkerConfig(
@@ -50,13 +51,14 @@ def worker(
         token_file=str(token_file.resolve()),
         ca_file=str(ca_file or ""),
         ca_pem="" if ca_file else os.environ.get("MAHAVISHNU_DISPATCHER_CA", ""),
+        git_ca_pem=os.environ.get("MAHAVISHNU_GIT_CA_PEM", "") or git_authorities(settings),
         runner_socket=str(runner_socket or ""),
         pool=pool,
         worker=name,
         slots=slots,
         work_dir=str(work_dir.resolve()),
         grace_seconds=grace_seconds,
-        log_level=load_settings().log_level,
+        log_level=settings.log_level,
     )
     sys.exit(run_agent(config))
 

@@ -15,8 +15,6 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,6 +53,7 @@ from .events import Recorder
 from .forgetting import find_missing
 from .job_reconciler import JobReconciler
 from .objects import Objects
+from .options import EngineOptions
 from .pool_reconciler import PoolReconciler
 from .runtime import KeyedQueue, backoff_seconds
 from .sourcing import Sourcing, make_source_jobs
@@ -62,38 +61,13 @@ from .status import StatusWriter
 from .token_review import PodTokens, TokenReviewer
 from .waiting import News, ShowProgress, wait_terminal
 
+__all__ = ["Engine", "EngineOptions"]
+
 log = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 0.25  # how soon a job is looked at after a task changed; its end is looked at once
 LOAD_SECONDS = 0.1  # the same for a pool
 EVENTS_SECONDS = 1.0  # how long the engine's end waits for events that are not written yet
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How an engine is started. `path_roots` None: any folder may be scanned (one user's own machine).
-
-    `store_url` empty: SQLite in `data_dir`; else PostgreSQL, with blobs in it or, if named, in `blob_dir`.
-    `namespaces` empty: all. `resync_seconds`: how often complete lists are compared.
-    """
-
-    data_dir: Path
-    store_url: str = field(default="", repr=False)  # may hold a password
-    blob_dir: Path | None = None
-    dispatch_host: str = "127.0.0.1"
-    dispatch_port: int = 8681
-    dispatch_certificate: Path | None = None
-    dispatch_key: Path | None = None
-    dispatch_plain_http: bool = False
-    enable_local_process: bool = False
-    kubernetes: KubernetesSettings | None = None
-    path_roots: tuple[Path, ...] | None = ()
-    namespaces: tuple[str, ...] = ()
-    lease_seconds: float = 15.0
-    resync_seconds: float = 120.0
-    shutdown_seconds: float = 10.0
-    concurrency: int = 8
-    log_level: str = "info"
 
 
 class Engine:
@@ -230,6 +204,7 @@ class Engine:
             issue_token=lambda pool, worker: self.dispatch.issue_token(pool=pool, worker=worker),
             on_exit=self._worker_ended,
             log_level=self.options.log_level,
+            git_ca=self.options.git_ca,
             shutdown_seconds=self.options.shutdown_seconds,
         )
         for pool, worker in await backend.open():
@@ -240,8 +215,9 @@ class Engine:
 
     def _queue(self, work: Callable[[Key], Coroutine[Any, Any, float | None]], name: str) -> KeyedQueue[Key]:
         errors = counter(self.dispatch.meters.registry, Metric.RECONCILE_ERRORS).labels(name)
-        concurrency = self.options.concurrency
-        return KeyedQueue(work, name=name, concurrency=concurrency, fatal=(StaleEpoch,), on_error=errors.inc)
+        return KeyedQueue(
+            work, name=name, concurrency=self.options.concurrency, fatal=(StaleEpoch,), on_error=errors.inc
+        )
 
     # --- background ---------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ import structlog
 from mahavishnu_operator.api.reasons import EventReason, JobPhase
 from mahavishnu_operator.api.rules import FROZEN
 from mahavishnu_operator.api.scanjob import ScanJobSpec
-from mahavishnu_operator.api.wire import ArchiveSource
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.dispatch.protocol import Dispatch, JobProgress
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
@@ -46,7 +45,7 @@ from .routing import Router
 from .runtime import earliest
 from .sourcing import Sourcing
 from .status import StatusWriter
-from .tasks import command_rows, job_record, plan_row, shard_rows
+from .tasks import command_rows, job_record, origin_problem, plan_row, shard_rows, source_of_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +70,9 @@ class _Memory:
         """How planning ended, once it has."""
         if self.plan is None and not self.plan_error:
             return None
-        return PlanOutcome(shards=len(self.plan.shards) if self.plan else 0, error=self.plan_error)
+        if self.plan is None:
+            return PlanOutcome(error=self.plan_error)
+        return PlanOutcome(shards=len(self.plan.shards), origin=self.plan.origin)
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ class JobReconciler:
         status = self._writer.effective(obj)
         terminal = JobPhase(status.get("phase") or JobPhase.PENDING).terminal
         plan_ended = spec is not None and spec.scan is not None and progress is not None and _plan_ended(progress)
-        if plan_ended and not terminal and memory.outcome is None:
-            memory.plan, memory.plan_error = await self._aggregator.read_plan(memory.uid)
+        if spec is not None and (plan_ended or _lacks_commit(spec, status, progress)) and not terminal:
+            await self._read_plan(memory, spec)
         bring, stored = None, None
         if terminal:
             await self._sourcing.stop(memory.uid)
@@ -195,6 +196,13 @@ class JobReconciler:
             dispatcher=self._dispatcher,
         )
         return _Look(view, pool_key, pool, root)
+
+    async def _read_plan(self, memory: _Memory, spec: ScanJobSpec) -> None:
+        if memory.outcome is None:
+            memory.plan, memory.plan_error = await self._aggregator.read_plan(memory.uid)
+            problem = origin_problem(spec, memory.plan) if memory.plan is not None else ""
+            if problem:
+                memory.plan, memory.plan_error = None, problem
 
     def _find_pool(
         self, key: Key, uid: str, spec: ScanJobSpec, named: Key | None
@@ -243,8 +251,7 @@ class JobReconciler:
         if spec is None or pool is None or pool_key is None:
             raise ValueError(f"ScanJob {key} has no pool to be submitted to")  # decide_job waits for one
         job = job_record(memory.uid, key, spec, pool_key)
-        stored = look.view.stored
-        source = ArchiveSource(stored.sha256) if stored is not None else None
+        source = source_of_tasks(spec, look.view.stored, memory.plan)
         if step is Step.SUBMIT_PLAN and spec.scan is not None:
             rows = [plan_row(memory.uid, look.root, spec.scan, pool, source=source)]
         elif step is Step.SUBMIT_SHARDS and memory.plan is not None:
@@ -298,6 +305,12 @@ def _frozen_part(obj: Obj) -> dict[str, Any]:
     """What of a spec cannot change once planning has begun."""
     spec = obj.get("spec") or {}
     return {name: spec[name] for name in FROZEN if name in spec}
+
+
+def _lacks_commit(spec: ScanJobSpec, status: Mapping[str, Any], progress: JobProgress | None) -> bool:
+    """Whether tasks of a commit were made, by an operator that died before a status named it."""
+    planned = spec.scan is not None and progress is not None and progress.total > 1
+    return planned and spec.source is not None and spec.source.git is not None and not status.get("source")
 
 
 def _plan_ended(progress: JobProgress) -> bool:

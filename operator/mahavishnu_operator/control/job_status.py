@@ -78,13 +78,13 @@ def task_counts(spec: ScanJobSpec | None, progress: JobProgress | None) -> dict[
 
 def _source(view: JobView) -> dict[str, Any]:
     """What is scanned, by content; it does not change once it is known."""
-    if view.stored is None:
+    if view.stored is not None:
+        commits, archive = (view.stored.revision, view.stored.base_revision), view.stored.sha256
+    elif view.plan is not None and view.plan.origin is not None and not view.status.get("source"):
+        commits, archive = (view.plan.origin.commit, view.plan.origin.base_commit), ""
+    else:
         return dict(view.status.get("source") or {})
-    named = {
-        "commit": view.stored.revision,
-        "baseCommit": view.stored.base_revision,
-        "archiveSha256": view.stored.sha256,
-    }
+    named = {"commit": commits[0], "baseCommit": commits[1], "archiveSha256": archive}
     return {name: value for name, value in named.items() if value}
 
 

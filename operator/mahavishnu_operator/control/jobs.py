@@ -16,6 +16,7 @@ from typing import Any
 from mahavishnu_operator.api.reasons import JobPhase, Reason, Verdict
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.scan.model import Origin
 from mahavishnu_operator.store.records import JobState, SourceRecord
 from mahavishnu_operator.support.text import counted
 
@@ -46,10 +47,11 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanOutcome:
-    """How planning ended. `error` empty: it worked and found `shards` tasks."""
+    """How planning ended. `error` empty: it worked and found `shards` tasks, in the files of `origin`."""
 
     shards: int = 0
     error: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,21 @@ from collections.abc import Sequence
 import msgspec
 
 from mahavishnu_operator.api.scanjob import ChunkingMode, Scan, ScanJobSpec, Task
-from mahavishnu_operator.api.wire import CommandTask, NoopTask, PlanTask, ScanTask, SourceSpec, TaskSpec
+from mahavishnu_operator.api.wire import (
+    ArchiveSource,
+    CommandTask,
+    GitSource,
+    NoopTask,
+    PlanTask,
+    ScanTask,
+    SourceSpec,
+    TaskSpec,
+)
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.resources.protocol import Key
-from mahavishnu_operator.scan.model import Plan
-from mahavishnu_operator.store.records import JobRecord, TaskKey, TaskRecord
+from mahavishnu_operator.scan.git_names import is_commit
+from mahavishnu_operator.scan.model import Origin, Plan
+from mahavishnu_operator.store.records import JobRecord, SourceRecord, TaskKey, TaskRecord
 
 from .acceptance import NOOP
 from .jobs import PLAN_TASK
@@ -23,6 +33,28 @@ from .pools import wanted_workers
 
 BINS_PER_SLOT = 3  # two to three bins a slot keep all busy to the end without paying too many starts
 MIB = 1024 * 1024
+
+
+def source_of_tasks(spec: ScanJobSpec, stored: SourceRecord | None, plan: Plan | None) -> SourceSpec | None:
+    """Where workers get the files; None: from a folder. Once there is a plan, all look at the commit that it names."""
+    if stored is not None:
+        return ArchiveSource(stored.sha256)
+    git = spec.source.git if spec.source is not None else None
+    if git is None:
+        return None
+    if plan is not None and plan.origin is not None:
+        return GitSource(git.url, plan.origin.commit)
+    return GitSource(git.url, git.revision, git.base_revision or "")
+
+
+def origin_problem(spec: ScanJobSpec, plan: Plan) -> str:
+    """What is wrong with the commits that a plan names; it was made beside hostile code."""
+    origin = plan.origin or Origin()
+    if spec.source is None or spec.source.git is None or origin.archive_sha256:
+        return ""
+    if is_commit(origin.commit) and (is_commit(origin.base_commit) or not origin.base_commit):
+        return ""
+    return "the plan does not name the commit that it was made of; a worker of this version does: upgrade the pool's"
 
 
 def job_record(uid: str, key: Key, spec: ScanJobSpec, pool: Key) -> JobRecord:

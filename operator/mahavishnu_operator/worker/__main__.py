@@ -10,7 +10,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from .agent import run_agent
 from .config import parse_config
 
-MAX_LINE_BYTES = 65_536
+MAX_LINE_BYTES = 256 * 1024
 
 
 def _first_line() -> bytes:

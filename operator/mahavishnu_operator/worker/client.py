@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,12 +31,14 @@ from mahavishnu_operator.api.wire import (
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 
 from .config import WorkerConfig
+from .messages import Piece
 
 log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 CONNECT_SECONDS = 5.0
+PIECE_BYTES = 1024 * 1024
 ANSWER_SECONDS = 30.0  # beyond the time that a long poll may take; for a blob: without a byte
 
 
@@ -140,6 +142,32 @@ class DispatcherClient:
         if hashlib.sha256(data).hexdigest() != digest:
             raise CallFailed(f"the blob {digest} has {len(data)} bytes of other content")
         return data
+
+    async def blob_pieces(self, digest: str) -> AsyncGenerator[Piece, None]:
+        """A blob in pieces, from the first on again whenever the connection breaks; whoever joins them checks them."""
+        backoff, path = _Backoff(), f"/v1/blobs/{digest}"
+        while True:
+            session = self._session or await self.register()
+            headers, first = {"Authorization": f"Bearer {session.session}"}, True
+            try:
+                async with self._http.get(path, headers=headers) as response:
+                    if response.status == 200:
+                        async for data in response.content.iter_chunked(PIECE_BYTES):
+                            yield Piece(data, first=first)
+                            first = False
+                        yield Piece(first=first, last=True)
+                        return
+                    status, body = response.status, await response.read()
+            except _NO_ANSWER as error:
+                await backoff.wait(f"GET {path} got no answer: {_words(error)}")
+                continue
+            if status == 401:
+                await self.register(instead_of=session)
+            elif status >= 500 or status == 429:
+                await backoff.wait(f"GET {path} was answered {status}")
+            else:
+                yield Piece(error=_error(status, body).message)
+                return
 
     async def close(self) -> None:
         """Close the connections."""

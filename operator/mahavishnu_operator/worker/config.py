@@ -14,6 +14,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 class WorkerConfig(Struct, frozen=True, rename="camel"):
     """What an agent needs. `pool` is `namespace/name`, `work_dir` absolute, `grace_seconds` as in spec.drain.
 
+    `git_ca_pem`: certificates that prove git servers, instead of the machine's.
     `token`, or `token_file` where somebody renews it. `ca_file` or `ca_pem`: certificates that prove a dispatcher at
     https, instead of the machine's. `runner_socket`: where to wait for a runner host; empty: runners are children of
     the agent.
@@ -27,6 +28,7 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     token_file: str = ""
     ca_file: str = ""
     ca_pem: str = ""
+    git_ca_pem: str = ""
     runner_socket: str = ""
     slots: int = 1
     grace_seconds: float = 60.0

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from mahavishnu_operator.api.wire import (
     Empty,
@@ -32,6 +33,7 @@ from mahavishnu_operator.api.wire import (
 )
 from mahavishnu_operator.support.errors import MahavishnuError
 
+from .checkouts import Checkouts
 from .client import ANSWER_SECONDS, CallFailed, DispatcherClient, Refused
 from .config import WorkerConfig
 from .delivery import Delivery
@@ -57,6 +59,7 @@ class Agent:
         self._holdings = Holdings()
         self._client = DispatcherClient(config, incarnation=uuid.uuid4().hex, holds=lambda: self._holdings.holds)
         self._delivery = Delivery(self._client, self._holdings)
+        self._checkouts = Checkouts(runners.scratch / "sources", pieces=self._client.blob_pieces)
         self._pace = Pace()
         self._draining = asyncio.Event()  # take no more
         self._hurry = asyncio.Event()  # the grace is over
@@ -237,7 +240,12 @@ class Agent:
         def keep(piece: Output) -> None:
             held.output.add(piece.stream, piece.offset, piece.data)
 
-        return await slot.run(start, cancel=held.cancel, on_output=keep)
+        source = getattr(grant.spec, "source", None)
+        if source is None:
+            return await slot.run(start, cancel=held.cancel, on_output=keep)
+        async with self._checkouts.use(grant.task, source, cancel=held.cancel) as use:
+            start = replace(start, place=use.place, git_ca=self._config.git_ca_pem)
+            return await slot.run(start, cancel=held.cancel, on_output=keep, supplier=use)
 
     async def _renew(self) -> None:
         known: set[Hold] = set()

@@ -19,13 +19,44 @@ MAX_FRAME_BYTES = MAX_BLOB_BYTES + 1024 * 1024
 _LENGTH_BYTES = 4
 
 
+class Place(Struct, frozen=True):
+    """Where the files of a task's source are to be (checkouts.py).
+
+    `ready`: the folder that an earlier task of the same job made, to be used if its seal is still `seal`; else `fresh`
+    is to be made, which is not there. `drop`: folders that nobody uses any more.
+    """
+
+    fresh: str
+    ready: str = ""
+    seal: str = ""
+    drop: tuple[str, ...] = ()
+
+
 class Start(Struct, frozen=True, tag="start"):
-    """Run this. `files` is the blob that a scan names; `scratch` an empty folder that the runner removes."""
+    """Run this. `files` is the blob that a scan names; `scratch` an empty folder that the runner removes.
+
+    `place` is set where the task has a source; `git_ca`: certificates (PEM) that prove git servers, instead of the
+    machine's.
+    """
 
     spec: CommandTask | PlanTask | ScanTask
     timeout_seconds: float
     scratch: str
     files: bytes = b""
+    place: Place | None = None
+    git_ca: str = ""
+
+
+class Piece(Struct, frozen=True, tag="piece"):
+    """The next piece of the archive, on a Need. `first`: what came before does not count; `last`: there is no more.
+
+    `error`: it cannot be had, and why.
+    """
+
+    data: bytes = b""
+    first: bool = False
+    last: bool = False
+    error: str = ""
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -65,8 +96,21 @@ class Done(Struct, frozen=True, tag="done"):
     last: bool = False
 
 
-Request = Start | Cancel
-Reply = Output | Blob | Done
+class Need(Struct, frozen=True, tag="need"):
+    """Send the next piece of the archive that the task names."""
+
+
+class Prepared(Struct, frozen=True, tag="prepared"):
+    """The files are in `folder`: `commit` in full, if they are one's; `size` in bytes. They are used from now on."""
+
+    folder: str
+    seal: str
+    size: int
+    commit: str = ""
+
+
+Request = Start | Cancel | Piece
+Reply = Output | Blob | Done | Need | Prepared
 
 
 def frame(message: Request | Reply) -> bytes:

@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,10 +25,13 @@ from mahavishnu_operator.api.wire import MAX_BLOB_BYTES, CommandTask, PlanTask, 
 from . import descendants
 from .commands import run_command
 from .confining import Confinement
-from .messages import Blob, Cancel, Done, Output, Reply, Start, frame, read_request
+from .messages import Blob, Cancel, Done, Need, Output, Piece, Reply, Start, frame, read_request
 from .outputs import OutputBuffer, StreamName
 from .scratch import make_scratch, remove_scratch, unlock_parents
 from .supervising import clear_descendants
+
+if TYPE_CHECKING:
+    from .sources import Preparing
 
 MAX_FILE_BYTES = 4 * 1024**3  # a file larger than this is a tool filling the disk
 FORWARD_SECONDS = 0.1  # how long output is collected before it goes to the agent
@@ -66,6 +70,9 @@ async def _serve(confinement: Confinement | None) -> None:
                 if task is not None:
                     await task.running
                 task = _Task(request, writer, confinement)
+            case Piece():
+                if task is not None:
+                    task.take(request)
             case Cancel():
                 if task is not None:
                     task.cancel()
@@ -86,12 +93,23 @@ class _Task:
         self._blobs: list[bytes] = []
         self._output = OutputBuffer(limit_bytes=MAX_BLOB_BYTES)
         self._forwarding: asyncio.TimerHandle | None = None
+        self._piece: asyncio.Future[Piece] | None = None
         self.running = asyncio.create_task(self._run_or_exit())
 
     def cancel(self) -> None:
         """Stop it; the answer comes all the same."""
         if not self._cancel.done():
             self._cancel.set_result(None)
+
+    def take(self, piece: Piece) -> None:
+        """A piece of the archive that was asked for."""
+        if self._piece is not None and not self._piece.done():
+            self._piece.set_result(piece)
+
+    async def _next_piece(self) -> Piece:
+        self._piece = self._loop.create_future()
+        self._reply(Need())
+        return await self._piece
 
     async def _run_or_exit(self) -> None:
         """A runner that cannot clean up is no runner: the agent sees it end, and kills what is left."""
@@ -135,7 +153,9 @@ class _Task:
             case PlanTask() as spec:
                 from .scans import run_plan  # the scanners' modules load when the first scan comes
 
-                return await run_plan(spec, put=self._put, timeout_seconds=seconds, cancel=cancel)
+                return await run_plan(
+                    spec, put=self._put, timeout_seconds=seconds, cancel=cancel, preparing=self._preparing(spec)
+                )
             case ScanTask() as spec:
                 from .scans import run_scan
 
@@ -146,7 +166,15 @@ class _Task:
                     scratch=self.scratch,
                     cancel=cancel,
                     confinement=self._confinement,
+                    preparing=self._preparing(spec),
                 )
+
+    def _preparing(self, spec: PlanTask | ScanTask) -> Preparing | None:
+        if spec.source is None:
+            return None
+        from .sources import Preparing
+
+        return Preparing(self._start, cancel=self._cancel, next_piece=self._next_piece, tell=self._reply)
 
     async def _remove_scratch(self) -> None:
         with suppress(OSError):

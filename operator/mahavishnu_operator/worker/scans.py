@@ -32,7 +32,9 @@ from mahavishnu_operator.support.errors import InvalidInput
 from .bounded import OutOfTime, in_thread
 from .commands import done_of, refuse_start, signal_name, stopped
 from .confining import Confinement
+from .git_words import Failed
 from .messages import Done
+from .sources import Files, Preparing
 from .supervising import Ended, Limits, StoppedBy, supervise
 from .surroundings import find_program, tool_environment
 
@@ -44,21 +46,34 @@ _versions: dict[str, str] = {}  # a runner's tools do not change under it
 
 
 async def run_plan(
-    spec: PlanTask, *, put: Callable[[bytes], str], timeout_seconds: float, cancel: asyncio.Future[None]
+    spec: PlanTask,
+    *,
+    put: Callable[[bytes], str],
+    timeout_seconds: float,
+    cancel: asyncio.Future[None],
+    preparing: Preparing | None = None,
 ) -> Done:
     """List the files and cut them into shards; `put` takes each list and answers its digest."""
     begun = time.monotonic()
+    files = Files(spec.root, None)
 
     def plan() -> str:
         tools = find_tools(spec.tools)
-        listing = list_files(Path(spec.root), include=spec.include, exclude=spec.exclude)
-        return encode(make_plan(listing, tools, bins=spec.bins, chunk_size=spec.chunk_size, put=put))
+        root = Path(files.root)
+        listing = list_files(root, include=spec.include, exclude=spec.exclude, unpacked=files.unpacked)
+        made = make_plan(listing, tools, bins=spec.bins, chunk_size=spec.chunk_size, put=put)
+        return encode(replace(made, origin=files.origin))
 
-    refusal = refuse_root(spec.root)
+    refusal = refuse_root(spec.root) if preparing is None else None
     if refusal is not None:
         return refusal
     try:
-        payload = await in_thread(plan, seconds=timeout_seconds, cancel=cancel)
+        if preparing is not None:
+            files = await preparing.run(spec)
+        left = timeout_seconds - (time.monotonic() - begun)
+        payload = await in_thread(plan, seconds=left, cancel=cancel)
+    except Failed as failed:
+        return Done(failed.status, failed.reason, failed.message)
     except InvalidInput as error:
         return Done("refused", "PlanRefused", str(error))
     except OutOfTime as over:
@@ -87,13 +102,23 @@ async def run_scan(
     scratch: Path,
     cancel: asyncio.Future[None],
     confinement: Confinement | None = None,
+    preparing: Preparing | None = None,
 ) -> Done:
     """Run one tool over its files and parse what it says."""
-    refusal = refuse_root(spec.root)
+    begun = time.monotonic()
+    refusal = refuse_root(spec.root) if preparing is None else None
     if refusal is not None:
         return refusal
     try:
+        if preparing is not None:
+            spec = msgspec.structs.replace(spec, root=(await preparing.run(spec)).root)
+            timeout_seconds = max(0.0, timeout_seconds - (time.monotonic() - begun))
         (tool,) = find_tools([spec.tool])
+    except Failed as failed:
+        return Done(failed.status, failed.reason, failed.message)
+    except OutOfTime as over:
+        status, words = stopped(over.stopped_by, what="getting the files", timeout_seconds=timeout_seconds)
+        return Done(status, over.stopped_by, words, last=True)
     except InvalidInput as error:
         return Done("refused", "UnknownTool", str(error))
     names = [os.fsdecode(name) for name in files.split(b"\0") if name]

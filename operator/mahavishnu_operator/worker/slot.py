@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
-from .messages import Blob, Cancel, Done, Output, Start, frame, read_reply
+from .messages import Blob, Cancel, Done, Need, Output, Piece, Prepared, Start, frame, read_reply
 from .runners import Runner, RunnerSource
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,18 @@ class Work:
     blobs: tuple[bytes, ...] = ()
 
 
+class Supplier(Protocol):
+    """Where the files of a task's source come from (checkouts.Use)."""
+
+    async def piece(self) -> Piece:
+        """The next piece of the archive."""
+        ...
+
+    def prepared(self, what: Prepared) -> None:
+        """The runner has the files."""
+        ...
+
+
 class Slot:
     """Runs one task at a time."""
 
@@ -44,7 +57,14 @@ class Slot:
         with suppress(OSError):
             await self._live_runner()
 
-    async def run(self, start: Start, *, cancel: asyncio.Event, on_output: Callable[[Output], None]) -> Work:
+    async def run(
+        self,
+        start: Start,
+        *,
+        cancel: asyncio.Event,
+        on_output: Callable[[Output], None],
+        supplier: Supplier | None = None,
+    ) -> Work:
         """Run a task to its end, whatever happens to the runner. `on_output` gets pieces of a command's output."""
         try:
             runner = await self._live_runner()
@@ -52,7 +72,7 @@ class Slot:
             return Work(Done("failed", "RunnerLost", f"no runner could be started on this machine: {error}"))
         try:
             async with _deadline(runner, start.timeout_seconds, cancel):
-                work = await _converse(runner, start, on_output)
+                work = await _converse(runner, start, on_output, supplier)
         except (TimeoutError, ValueError, ConnectionError) as error:
             log.warning("a runner gave no usable answer", slot=self.number, error=str(error) or type(error).__name__)
             work = None
@@ -104,7 +124,9 @@ async def _deadline(runner: Runner, timeout_seconds: float, cancel: asyncio.Even
             cancelling.cancel()
 
 
-async def _converse(runner: Runner, start: Start, on_output: Callable[[Output], None]) -> Work | None:
+async def _converse(
+    runner: Runner, start: Start, on_output: Callable[[Output], None], supplier: Supplier | None
+) -> Work | None:
     """The task's end; None when the runner has gone."""
     runner.requests.write(frame(start))
     await runner.requests.drain()
@@ -115,6 +137,14 @@ async def _converse(runner: Runner, start: Start, on_output: Callable[[Output], 
                 on_output(reply)
             case Blob(data):
                 blobs.append(data)
+            case Need():
+                if supplier is None:
+                    raise ValueError("the runner asks for an archive, and its task has none")
+                runner.requests.write(frame(await supplier.piece()))
+                await runner.requests.drain()
+            case Prepared():
+                if supplier is not None:
+                    supplier.prepared(reply)
             case Done():
                 return Work(reply, tuple(blobs))
     return None

@@ -102,6 +102,7 @@ def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, s
         "env": [
             {"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level},
             *([{"name": "MAHAVISHNU_DISPATCHER_CA", "value": settings.ca_pem}] if settings.ca_pem else []),
+            *([{"name": "MAHAVISHNU_GIT_CA_PEM", "value": settings.git_ca_pem}] if settings.git_ca_pem else []),
         ],
         "resources": AGENT_RESOURCES,
         "securityContext": locked_down(),

@@ -22,12 +22,13 @@ AUDIENCE = f"dispatcher.{GROUP}"  # of a worker's token: the API server refuses 
 class KubernetesSettings:
     """`image`: the worker image of this version. `dispatcher_url`: where Pods reach the dispatcher.
 
-    `ca_pem`: certificates that prove it, for an https URL; empty: the image's own.
+    `ca_pem`: certificates that prove it, for an https URL; `git_ca_pem`: those of git servers; empty: the image's own.
     """
 
     image: str
     dispatcher_url: str
     ca_pem: str = ""
+    git_ca_pem: str = ""
     audience: str = AUDIENCE
     log_level: str = "info"
 
