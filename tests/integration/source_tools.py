@@ -67,7 +67,7 @@ async def bring(made: EmbeddedEngine, tree: Path) -> dict[str, Any]:
 
 async def bring_bytes(made: EmbeddedEngine, data: bytes, *, namespace: str = "default") -> dict[str, Any]:
     """The same with any bytes."""
-    dispatch, store = made.engine.dispatch, made.engine.store
+    dispatch, store = made.dispatch, made.store
     digest = await store.put_blob(dispatch.epoch, data)
     await store.put_source(dispatch.epoch, SourceRecord(f"brought-{digest}", namespace, digest, len(data), 1.0))
     assert digest == hashlib.sha256(data).hexdigest()

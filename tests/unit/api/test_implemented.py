@@ -10,7 +10,7 @@ import pytest
 from mahavishnu_operator.api.implemented import ACTED_ON, NOT_YET, unsupported_fields
 from mahavishnu_operator.api.schema import MODELS, kind_schema
 from mahavishnu_operator.api.validation import admit
-from tests.manifest_cases import DIGEST, Manifest, job, k8s, pool, scan, task
+from tests.manifest_cases import Manifest, job, k8s, pool, scan, task
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -39,7 +39,8 @@ def test_every_field_is_either_acted_on_or_refused_by_name(kind: str) -> None:
     assert [d for d in declared if not any(covers(d, path) for path in fields)] == []
 
 
-GIT = {"git": {"url": "https://h/r"}}
+SSH = {"git": {"url": "ssh://git@h/r"}}
+PRIVATE = {"git": {"url": "https://h/r", "credentialsSecretRef": {"name": "s"}}}
 VOLUME = {"persistentVolumeClaim": {"claimName": "c"}}
 WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "workspace": "Worktree"}]
 
@@ -54,8 +55,8 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
         (pool(recycle={"maxTasks": 3}), ["spec.recycle"]),
         (pool(retireWorkers=["a"]), ["spec.retireWorkers"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
-        (scan(GIT), ["spec.source.git"]),
-        (scan({"archive": {"sha256": DIGEST}}), ["spec.source.archive"]),
+        (scan(SSH), ["spec.source.git.url"]),
+        (scan(PRIVATE), ["spec.source.git.credentialsSecretRef"]),
         (scan(VOLUME), ["spec.source.persistentVolumeClaim"]),
         (scan(changedSince="main"), ["spec.scan.changedSince"]),
         (scan(incremental={"enabled": True}), ["spec.scan.incremental.enabled"]),
