@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.client import Cluster, write_kubeconfig
 
 from .cli_tools import run
-from .operator_tools import OperatorProcess, Site, account, condition, message
+from .operator_tools import OperatorProcess, Site, account, condition, message, poll
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,9 @@ async def test_beyond_loopback_nobody_is_told_what_is_wrong(tmp_path: Path) -> N
     operator = OperatorProcess(account, tmp_path, root=None, more=("--probe-host", "0.0.0.0"))
     operator.process.start()
     try:
-        await operator.until_unhealthy("not well: the log says why")
-        assert "secret-name.invalid" in operator.process.log.read_text()
+        await poll(lambda: "secret-name.invalid" in operator.process.log.read_text())
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            operator.get("/healthz")
+        assert refused.value.read() == b"not well: the log says why"
     finally:
         operator.close()
