@@ -81,7 +81,7 @@ async def test_the_task_of_a_killed_worker_runs_again_and_counts_once(tmp_path: 
 async def test_workers_that_cannot_start_are_a_crash_loop_with_their_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mahavishnu_operator.control.pools.FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr("mahavishnu_operator.control.crashes.FIRST_BACKOFF_SECONDS", 0.05)
     script = "import sys; sys.stdin.readline(); sys.exit('no such library')"
     monkeypatch.setattr("mahavishnu_operator.backends.local_process.AGENT", (PYTHON, "-S", "-c", script))
     async with engine(tmp_path) as made:

@@ -74,7 +74,7 @@ class Drain(ApiModel):
 
 
 class Recycle(ApiModel):
-    """When an idle worker is replaced by a fresh one."""
+    """When a worker is replaced by a fresh one: at once when it is idle, else when it has finished what it holds."""
 
     max_tasks: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="Tasks after which a worker is replaced."
@@ -144,10 +144,11 @@ class WorkerPoolSpec(ApiModel):
         json_schema_extra=FILLED,
     )
     drain: Drain = Field(default_factory=Drain, description="How a worker is stopped.", json_schema_extra=FILLED)
-    recycle: Recycle | None = Field(None, description="When an idle worker is replaced.")
+    recycle: Recycle | None = Field(None, description="When a worker is replaced.")
     retire_workers: Annotated[list[Name], Field(max_length=64)] = Field(
         default_factory=list,
-        description="Names of workers to drain and not to replace.",
+        description="Names of workers that leave when they have finished what they hold. While one is there its place "
+        "is not filled: lower replicas with it, or another worker comes when it has gone.",
         json_schema_extra=SET,
     )
     allowed_commands: Annotated[

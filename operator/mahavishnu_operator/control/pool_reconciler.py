@@ -23,11 +23,13 @@ from mahavishnu_operator.dispatch.protocol import Dispatch
 from mahavishnu_operator.resources.protocol import Key, Obj
 
 from .acceptance import Policy, Refusal, parse_pool
+from .census import PoolState
 from .conditions import is_true
+from .crashes import CrashHistory
 from .events import Happening, Recorder, pool_happenings
 from .objects import Objects
 from .pool_status import pool_status
-from .pools import CrashHistory, PoolDecision, PoolState, decide_pool, template_revision
+from .pools import PoolDecision, decide_pool, template_revision
 from .runtime import earliest
 from .status import StatusWriter
 
@@ -48,6 +50,7 @@ class _Memory:
     backend_error: str = ""
     error_at: float = 0.0
     uid: str = ""
+    revision: str = ""
 
 
 def fresh_name(pool: str) -> str:
@@ -121,10 +124,13 @@ class PoolReconciler:
         memory.unregistered_since = {name: memory.unregistered_since.get(name, now) for name in missing}
         if exists and spec is None:
             spec = NO_WORKERS
+        revision = self._revision(spec, memory.uid) if spec is not None else ""
+        if revision != memory.revision:  # how starts went says nothing about those from another template
+            memory.revision, memory.crash = revision, CrashHistory()
         return PoolState(
             spec=spec if exists else None,
             now=now,
-            revision=self._revision(spec, memory.uid) if spec is not None else "",
+            revision=revision,
             refusal=refusal,
             observed=observed,
             load=load,

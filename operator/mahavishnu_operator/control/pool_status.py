@@ -13,8 +13,10 @@ from mahavishnu_operator.api.reasons import ConditionType, Label, Reason
 from mahavishnu_operator.backends.protocol import ObservedWorker
 from mahavishnu_operator.support.text import counted
 
+from .census import PoolState
 from .conditions import Wish, merge, timestamp
-from .pools import QUICK_DEATH_SECONDS, PoolDecision, PoolState
+from .crashes import QUICK_DEATH_SECONDS
+from .pools import PoolDecision
 
 
 def pool_status(

@@ -99,7 +99,7 @@ class Admission:
         for lease in core.leases.of_worker(worker.id):
             if (str(lease.key), lease.attempt) in named:
                 lease.deadline = now + lease.seconds
-                worker.idle_since = None
+                worker.idle_from = None
             elif before is not None and before.incarnation != worker.incarnation:
                 orphans.append(lease)
         if before is not None and before.incarnation != worker.incarnation:

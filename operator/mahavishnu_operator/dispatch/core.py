@@ -25,7 +25,7 @@ from .ledger import Job, Ledger, Task
 from .lookahead import most_held
 from .meters import Meters
 from .waiting import Waiting
-from .workers import Worker, Workers
+from .workers import Worker, Workers, worker_id
 
 T = TypeVar("T")
 _ANSWERS = (CallRefused, Conflict)  # they say what was not done, and that memory and store still agree
@@ -171,6 +171,11 @@ class Core:
 
     # --- workers -----------------------------------------------------------------------------------
 
+    def is_there(self, pool: str, worker: str) -> bool:
+        """Whether that worker is registered and takes leases."""
+        id_ = worker_id(pool, worker)
+        return self.workers.by_id(id_) is not None and not self.workers.draining(id_)
+
     def free_slots(self, worker: Worker) -> int:
         """How many tasks a worker could start now; negative when it was leased some ahead."""
         return (0 if self.workers.cordoned(worker.id) else worker.slots) - self.held(worker)
@@ -237,10 +242,14 @@ class Core:
                 tell(uid)
 
     def idle_since(self, name: str) -> float | None:
-        """Since when a pool has had no work, in seconds since the Unix epoch; None while it has."""
+        """Since when a pool has had nothing to do, in seconds since the Unix epoch; None while it has.
+
+        What waits for a worker that is not there is nothing to do.
+        """
         pool = self.ledger.pool(name)
-        if pool.busy:
-            pool.idle_since = None
+        out_of_reach = sum(n for worker, n in pool.queue.reserved.items() if not self.is_there(name, worker))
+        if pool.running > 0 or len(pool.queue) > out_of_reach:
+            pool.idle_since = pool.idle_from = None
         elif pool.idle_since is None:
-            pool.idle_since = self.wall()
+            pool.idle_since, pool.idle_from = self.wall(), self.clock()
         return pool.idle_since

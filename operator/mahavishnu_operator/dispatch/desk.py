@@ -183,26 +183,29 @@ class Desk:
         """Take leases back; those of others, or ended ones, are passed over."""
         core = self._core
         message = words(request.message, MAX_MESSAGE) or "the worker handed it back"
-        leases: dict[FailureClass, list[Lease]] = {FailureClass.UNSTARTED: [], FailureClass.DISRUPTED: []}
-        for hold in request.holds:
-            lease = core.leases.held(task_key(hold.task), hold.attempt, worker=worker.id)
-            if lease is not None:  # only a first attempt is leased ahead, so a task is handed back for free once
-                free = request.unstarted and lease.attempt == 1
-                leases[FailureClass.UNSTARTED if free else FailureClass.DISRUPTED].append(lease)
-        for failure, some in leases.items():
-            await self._hand_back(worker, some, message, failure)
+        named = [core.leases.held(task_key(hold.task), hold.attempt, worker=worker.id) for hold in request.holds]
+        leases = [lease for lease in named if lease is not None]
+        await self._hand_back(worker, leases, message, unstarted=request.unstarted)
 
     async def leave(self, worker: Worker) -> None:
-        """End the session; what is still held goes back to the queue."""
+        """End the session; what is still held goes back to the queue.
+
+        A worker hands back what it began before it leaves, so of what is left it has not heard: the answer that granted
+        it came when it was leaving already.
+        """
         core = self._core
         core.workers.remove(worker)
         core.waiting.wake_worker(worker)
-        await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left", FailureClass.DISRUPTED)
+        await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left", unstarted=True)
         core.worker_changed(worker.pool, worker.name)
 
-    async def _hand_back(self, worker: Worker, leases: Sequence[Lease], message: str, failure: FailureClass) -> None:
+    async def _hand_back(self, worker: Worker, leases: Sequence[Lease], message: str, *, unstarted: bool) -> None:
+        """Only a first attempt is handed back for free: a task cannot go round for ever."""
         message = f"worker {worker.id}: {message}"
-        await self._core.finish(self._settler.lose(leases, failure, reason="Released", message=message))
+        free = [lease for lease in leases if unstarted and lease.attempt == 1]
+        charged = [lease for lease in leases if lease not in free]
+        for failure, some in ((FailureClass.UNSTARTED, free), (FailureClass.DISRUPTED, charged)):
+            await self._core.finish(self._settler.lose(some, failure, reason="Released", message=message))
 
     async def output(self, worker: Worker, request: OutputRequest) -> None:
         """Keep running output of held tasks; the rest is dropped. TooLarge: more than a blob for one attempt."""

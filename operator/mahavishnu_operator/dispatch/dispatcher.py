@@ -141,9 +141,7 @@ class Dispatcher:
         progress = job.progress()
         if not progress.worker:
             return progress
-        id_ = worker_id(progress.pool, progress.worker)
-        there = core.workers.by_id(id_) is not None and not core.workers.draining(id_)
-        return replace(progress, worker_there=there)
+        return replace(progress, worker_there=core.is_there(progress.pool, progress.worker))
 
     async def result(self, uid: str, task: str) -> TaskResult | None:
         """The result of one task that counts."""
@@ -167,9 +165,8 @@ class Dispatcher:
             after = keep[-1][0]
 
     def load(self, pool: str) -> PoolLoad:
-        """The pool's queue and workers; zeros for a pool never heard of."""
-        core = self.core
-        known = core.ledger.pools.get(pool)
+        """The pool's queue and workers; a pool never heard of has been idle since this was first asked."""
+        core, known = self.core, self.core.ledger.pool(pool)
         workers = tuple(
             WorkerView(
                 name=worker.name,
@@ -177,20 +174,20 @@ class Dispatcher:
                 held=core.held(worker),
                 draining=core.workers.draining(worker.id),
                 registered_at=worker.registered_at,
-                idle_since=worker.idle_since,
+                idle_seconds=None if worker.idle_from is None else core.clock() - worker.idle_from,
                 tasks_done=worker.tasks_done,
             )
             for worker in core.workers.of_pool(pool)
         )
-        if known is None:
-            return PoolLoad(workers=workers)
         return PoolLoad(
             queued=len(known.queue),
+            backlog=known.queue.backlog,
             running=known.running,
             completed_total=known.completed_total,
             failed_total=known.failed_total,
             last_job=known.last_job,
             idle_since=core.idle_since(pool),
+            idle_seconds=None if known.idle_from is None else core.clock() - known.idle_from,
             workers=workers,
         )
 

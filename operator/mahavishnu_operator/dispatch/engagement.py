@@ -73,8 +73,8 @@ class Engagement:
             and self._mark is not None
             and self._marked.get(worker.id) is not False
             and core.held(worker) == 0
-            and worker.idle_since is not None
-            and core.wall() - worker.idle_since >= IDLE_SECONDS
+            and worker.idle_from is not None
+            and core.clock() - worker.idle_from >= IDLE_SECONDS
         )
 
     async def _disengage(self, worker: Worker) -> None:

@@ -120,7 +120,7 @@ class Lessor:
             held.append(task)
         meters.grants.inc(len(held))
         if held:
-            worker.idle_since = None
+            worker.idle_from = None
         return held
 
     def check_current(self, worker: Worker) -> None:

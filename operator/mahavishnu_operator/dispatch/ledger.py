@@ -102,12 +102,8 @@ class Pool:
     completed_total: int = 0
     failed_total: int = 0
     last_job: int = 0  # when it was last given a job, in an order over all pools; 0: never
-    idle_since: float | None = None  # seconds since the Unix epoch
-
-    @property
-    def busy(self) -> bool:
-        """Something waits or runs."""
-        return self.running > 0 or len(self.queue) > 0
+    idle_since: float | None = None  # seconds since the Unix epoch; None while it has work
+    idle_from: float | None = None  # the same on the monotonic clock
 
 
 class Ledger:

@@ -212,7 +212,7 @@ class Settler:
                 meters.ended[TaskState.FAILED].inc()
         worker = core.workers.by_id(end.lease.worker)
         if worker is not None and core.held(worker) == 0:
-            worker.idle_since = core.wall()
+            worker.idle_from = core.clock()
         core.changed(pool, task.key.job)
         core.waiting.wake(pool)
 

@@ -51,7 +51,7 @@ class WorkerView:
     held: int  # leases it holds now
     draining: bool
     registered_at: float  # seconds since the Unix epoch
-    idle_since: float | None  # None while it holds a lease
+    idle_seconds: float | None  # for how long it has held no lease, whatever clocks say; None while it holds one
     tasks_done: int
 
 
@@ -105,15 +105,20 @@ Identify = Callable[[str], Awaitable[Identity | None]]
 class PoolLoad:
     """A pool's queue and workers. Totals count since the dispatcher started.
 
+    `backlog`: the queued tasks that more workers could run: not those that one worker alone may have, nor those that
+    the parallelism of their job holds back. `idle_since`, in seconds since the Unix epoch: since when none of its
+    workers has had anything to do; what waits for a worker that has gone is not theirs.
     `last_job`: when it was last given a job, in an order over all pools; 0: never.
     """
 
     queued: int = 0
+    backlog: int = 0
     running: int = 0
     completed_total: int = 0
     failed_total: int = 0
     last_job: int = 0
-    idle_since: float | None = None  # seconds since the Unix epoch; None while there is work
+    idle_since: float | None = None  # None while there is work
+    idle_seconds: float | None = None  # the same, whatever clocks say
     workers: tuple[WorkerView, ...] = field(default=())
 
 
@@ -161,7 +166,7 @@ class Dispatch(Protocol):
         ...
 
     def load(self, pool: str) -> PoolLoad:
-        """The pool's queue and workers; zeros for a pool never heard of."""
+        """The pool's queue and workers; a pool never heard of has been idle since this was first asked."""
         ...
 
     async def issue_token(self, *, pool: str, worker: str) -> str:

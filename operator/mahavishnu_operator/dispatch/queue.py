@@ -71,6 +71,7 @@ class _Job:
     generation: int = 0  # rises when its tasks are cleared, so that delayed ones are not revived
     ready: list[tuple[int, int, str]] = field(default_factory=list)  # (-task priority, seq, task)
     waiting: set[str] = field(default_factory=set)  # ready or delayed
+    counted: int = 0  # of its waiting tasks, in the backlog
 
     def rank(self) -> tuple[int, int, int, int, int]:
         """Its place among all jobs of the pool, smallest first."""
@@ -96,10 +97,27 @@ class TaskQueue:
         self._delayed: list[tuple[float, int, _Job, int, tuple[int, int, str]]] = []
         self._ticks = itertools.count(1)
         self._waiting = 0  # in jobs that are not paused
+        self._backlog = 0
 
     def __len__(self) -> int:
         """Tasks that wait, delayed ones too, in jobs that are not paused."""
         return self._waiting
+
+    @property
+    def backlog(self) -> int:
+        """Of those, the tasks that more workers could run at the same time as what runs now.
+
+        Not those that one worker alone may have, nor those beyond the parallelism of their job.
+        """
+        return self._backlog
+
+    @property
+    def reserved(self) -> dict[str, int]:
+        """How many tasks wait for one worker alone, by worker; those of paused jobs not counted."""
+        if not self.reserves:
+            return {}
+        jobs = {worker: map(self._job, self.jobs_for(worker)) for worker in self._lanes if worker != ANYBODY}
+        return {worker: sum(len(job.waiting) for job in own if not job.paused) for worker, own in jobs.items()}
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._jobs
@@ -151,6 +169,7 @@ class TaskQueue:
         job.ready.clear()
         job.waiting.clear()
         job.generation += 1
+        self._recount(job)
         self._offer(job)
 
     def pause(self, uid: str, paused: bool) -> None:
@@ -159,6 +178,7 @@ class TaskQueue:
         if job.paused != paused:
             job.paused = paused
             self._waiting += -len(job.waiting) if paused else len(job.waiting)
+            self._recount(job)
             self._offer(job)
 
     def push(self, uid: str, task: str, *, seq: int, priority: int = 0, not_before: float | None = None) -> None:
@@ -169,6 +189,7 @@ class TaskQueue:
         job.waiting.add(task)
         if not job.paused:
             self._waiting += 1
+            self._recount(job)
         item = (-priority, seq, task)
         if not_before is not None:
             heappush(self._delayed, (not_before, next(self._ticks), job, job.generation, item))
@@ -204,6 +225,7 @@ class TaskQueue:
         self._waiting -= 1
         job.running += 1
         job.line.share.running += 1
+        self._recount(job)
         job.served = job.line.share.served = next(self._ticks)
         self._offer(job)
         return Taken(uid, task)
@@ -213,6 +235,7 @@ class TaskQueue:
         job = self._job(uid)
         job.running += 1
         job.line.share.running += 1
+        self._recount(job)
         self._offer(job)
 
     def finished(self, uid: str) -> None:
@@ -222,6 +245,7 @@ class TaskQueue:
             raise ValueError(f"no task of job {uid} is running")
         job.running -= 1
         job.line.share.running -= 1
+        self._recount(job)
         self._offer(job)
 
     def running(self, uid: str) -> int:
@@ -252,6 +276,15 @@ class TaskQueue:
             return self._jobs[uid]
         except KeyError:
             raise ValueError(f"job {uid} is not in the queue") from None
+
+    def _recount(self, job: _Job) -> None:
+        """Keep the backlog in step with a job whose waiting or running tasks changed."""
+        counts = not job.paused and job.worker == ANYBODY
+        useful = len(job.waiting) if counts else 0
+        if job.parallelism > 0:
+            useful = min(useful, max(0, job.parallelism - job.running))
+        self._backlog += useful - job.counted
+        job.counted = useful
 
     def _lines(self, worker: str) -> Iterator[_Line]:
         """What this worker may serve."""

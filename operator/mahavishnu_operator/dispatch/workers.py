@@ -28,7 +28,7 @@ def worker_id(pool: str, worker: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A registered worker. Times named `_at` and `idle_since` are seconds since the Unix epoch."""
+    """A registered worker. `registered_at` is in seconds since the Unix epoch; other moments are monotonic."""
 
     pool: str
     name: str
@@ -37,8 +37,8 @@ class Worker:
     slots: int
     session_digest: str
     registered_at: float
-    idle_since: float | None
-    last_seen: float  # monotonic
+    idle_from: float | None  # None while it holds a lease
+    last_seen: float
     calls: int = 0  # requests of it that are being answered
     granting: int = 0  # tasks taken for it whose grant is being written
     tasks_done: int = 0
@@ -77,7 +77,7 @@ class Workers:
             slots=request.slots,
             session_digest=digest(session),
             registered_at=wall,
-            idle_since=wall,
+            idle_from=now,
             last_seen=now,
             tasks_done=before.tasks_done if before is not None else 0,
             guarded=guarded,

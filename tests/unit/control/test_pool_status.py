@@ -7,8 +7,10 @@ import pytest
 from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.backends.protocol import WorkerPhase
 from mahavishnu_operator.control.acceptance import Refusal
+from mahavishnu_operator.control.census import PoolState
+from mahavishnu_operator.control.crashes import CrashHistory
 from mahavishnu_operator.control.pool_status import pool_status
-from mahavishnu_operator.control.pools import CrashHistory, PoolState, decide_pool
+from mahavishnu_operator.control.pools import decide_pool
 
 from .test_pools import NOW, both, process, spec, state
 

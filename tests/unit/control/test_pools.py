@@ -13,15 +13,9 @@ from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
 from mahavishnu_operator.control.acceptance import Refusal
-from mahavishnu_operator.control.pools import (
-    REGISTER_SECONDS,
-    CrashHistory,
-    PoolState,
-    decide_pool,
-    take_census,
-    template_revision,
-    wanted_workers,
-)
+from mahavishnu_operator.control.census import PoolState, take_census
+from mahavishnu_operator.control.crashes import REGISTER_SECONDS, CrashHistory
+from mahavishnu_operator.control.pools import decide_pool, template_revision, wanted_workers
 from mahavishnu_operator.dispatch.protocol import PoolLoad, WorkerView
 
 NOW = 10_000.0
@@ -39,9 +33,9 @@ def process(
     return ObservedWorker(name, phase, revision, started_at=NOW - age, ended_at=ended, message="exit code 7")
 
 
-def session(name: str, *, held: int = 0, draining: bool = False, idle_for: float = 10.0) -> WorkerView:
-    since = None if held else NOW - idle_for
-    return WorkerView(name, 1, held, draining, registered_at=NOW - 90, idle_since=since, tasks_done=0)
+def session(name: str, *, held: int = 0, draining: bool = False, idle_for: float = 10.0, done: int = 0) -> WorkerView:
+    since = None if held else idle_for
+    return WorkerView(name, 1, held, draining, registered_at=NOW - 90, idle_seconds=since, tasks_done=done)
 
 
 def state(pool: WorkerPoolSpec | None, *workers: ObservedWorker | WorkerView, **fields: Any) -> PoolState:
@@ -200,19 +194,67 @@ def test_nothing_is_started_while_the_backend_fails() -> None:
     assert (decision.start, decision.requeue_after) == (0, 5.0)
 
 
-def test_an_idle_worker_of_an_old_template_is_replaced() -> None:
-    decision = decide_pool(state(spec(replicas=1), *both("a", revision="old")))
-    assert decision.drain == ("a",)
+ALL_OLD = [w for name in "abcdefgh" for w in both(name, revision="old")]
 
 
-def test_a_changed_template_replaces_a_quarter_at_a_time() -> None:
-    workers = [w for name in "abcdefgh" for w in both(name, revision="old")]
-    assert len(decide_pool(state(spec(replicas=8), *workers)).drain) == 2
+def test_a_replacement_is_ready_before_a_worker_of_an_old_template_goes() -> None:
+    old = both("a", revision="old")
+    first = decide_pool(state(spec(replicas=1), *old))
+    assert (first.start, first.drain) == (1, ())
+    second = decide_pool(state(spec(replicas=1), *old, process("b", WorkerPhase.STARTING)))
+    assert (second.start, second.drain) == (0, ())
+    third = decide_pool(state(spec(replicas=1), *old, *both("b", idle_for=1)))
+    assert (third.start, third.drain) == (0, ("a",))
+
+
+def test_where_the_greatest_number_leaves_no_room_the_old_worker_goes_first() -> None:
+    decision = decide_pool(state(spec(replicas=1, maxWorkers=1), *both("a", revision="old")))
+    assert (decision.start, decision.drain) == (0, ("a",))
+
+
+@pytest.mark.parametrize(("most", "start", "drain"), [(20, 2, 0), (9, 1, 0), (8, 0, 2)])
+def test_a_changed_template_replaces_a_quarter_at_a_time(most: int, start: int, drain: int) -> None:
+    decision = decide_pool(state(spec(replicas=8, maxWorkers=most), *ALL_OLD))
+    assert (decision.start, len(decision.drain)) == (start, drain)
 
 
 def test_a_busy_worker_of_an_old_template_waits_for_the_idle_ones() -> None:
     workers = [*both("a", revision="old", held=1), *both("b", revision="old")]
-    assert decide_pool(state(spec(replicas=2), *workers)).drain == ("b",)
+    assert decide_pool(state(spec(replicas=2, maxWorkers=2), *workers)).drain == ("b",)
+    assert decide_pool(state(spec(replicas=2), *workers, *both("c"))).drain == ("b",)
+
+
+def test_under_endless_work_a_busy_worker_of_an_old_template_comes_to_its_turn() -> None:
+    workers = [*both("a", revision="old", held=2), *both("b", revision="old", held=1), *both("c", held=1)]
+    decision = decide_pool(state(spec(replicas=2), *workers))
+    assert (decision.drain, decision.stop) == (("b",), ())
+
+
+def test_a_busy_worker_that_finishes_what_it_holds_keeps_the_next_busy_one() -> None:
+    workers = [
+        *both("a", revision="old", held=1),
+        *both("b", revision="old", held=1, draining=True),
+        *both("c", held=1),
+    ]
+    decision = decide_pool(state(spec(replicas=2), *workers))
+    assert (decision.start, decision.drain) == (0, ())
+
+
+def test_a_template_whose_workers_crash_costs_no_worker_of_the_old_one_where_there_is_room() -> None:
+    crash = CrashHistory(streak=3, last_death_at=NOW - 61)
+    decision = decide_pool(state(spec(replicas=8, maxWorkers=20), *ALL_OLD, crash=crash))
+    assert (decision.start, decision.drain) == (1, ())
+
+
+def test_a_template_whose_workers_crash_costs_a_quarter_of_the_pool_where_there_is_none() -> None:
+    crash = CrashHistory(streak=3, last_death_at=NOW - 1)
+    decision = decide_pool(state(spec(replicas=8, maxWorkers=8), *ALL_OLD[:12], crash=crash))
+    assert (decision.start, decision.drain) == (0, ())
+
+
+def test_what_cannot_start_from_an_old_template_goes_at_once() -> None:
+    stuck = [process(name, WorkerPhase.STARTING, revision="old") for name in "xy"]
+    assert decide_pool(state(spec(replicas=8), *ALL_OLD[:4], *stuck)).drain == ("x", "y")
 
 
 def test_replacement_waits_until_the_new_worker_is_ready() -> None:
@@ -309,6 +351,15 @@ def test_a_pool_never_starts_and_drains_for_size_at_once(given_state: PoolState)
 @given(states())
 def test_no_more_than_the_surplus_is_drained(given_state: PoolState) -> None:
     decision = decide_pool(given_state)
-    fresh = set(decision.drain) - set(decision.census.draining_idle)
+    fresh = set(decision.drain) & {*decision.census.idle, *decision.census.busy}
     surplus = max(0, decision.census.active - decision.wanted)
     assert len(fresh) <= max(surplus, max(1, -(-decision.wanted // 4)))
+
+
+@given(states())
+def test_where_there_is_room_replacing_leaves_as_many_ready_as_are_wanted(given_state: PoolState) -> None:
+    decision, spec_ = decide_pool(given_state), given_state.spec
+    assert spec_ is not None
+    if decision.census.existing < spec_.max_workers and decision.start < spec_.max_workers - decision.census.existing:
+        leaving = set(decision.drain) & {*decision.census.idle, *decision.census.busy}
+        assert len(leaving) <= max(0, decision.census.ready - decision.wanted)

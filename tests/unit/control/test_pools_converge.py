@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
-from mahavishnu_operator.control.pools import CrashHistory, PoolState, decide_pool
+from mahavishnu_operator.control.census import PoolState
+from mahavishnu_operator.control.crashes import CrashHistory
+from mahavishnu_operator.control.pools import decide_pool
 from mahavishnu_operator.dispatch.protocol import PoolLoad, WorkerView
 
 from .test_pools import spec
@@ -63,7 +65,7 @@ class World:
         self.now += 10.0
         for name, process in self.processes.items():
             if process.phase is WorkerPhase.RUNNING and name not in self.sessions:
-                self.sessions[name] = WorkerView(name, self.slots, 0, name in self.asked, self.now, self.now, 0)
+                self.sessions[name] = WorkerView(name, self.slots, 0, name in self.asked, self.now, 0.0, 0)
 
     def stop(self, name: str) -> None:
         session = self.sessions.pop(name, None)
@@ -82,8 +84,7 @@ class World:
         names = sorted(name for name, session in self.sessions.items() if held == 0 or not session.draining)
         if names:
             name = names[pick % len(names)]
-            idle_since = None if held else self.now
-            self.sessions[name] = replace(self.sessions[name], held=held, idle_since=idle_since)
+            self.sessions[name] = replace(self.sessions[name], held=held, idle_seconds=None if held else 0.0)
 
 
 happenings = st.lists(
@@ -119,7 +120,7 @@ def test_whatever_happens_the_pool_comes_to_what_is_wanted_and_stops_no_busy_wor
                 world.work(number, 0)
         world.tick()
     for name in list(world.sessions):
-        world.sessions[name] = replace(world.sessions[name], held=0, idle_since=world.now)
+        world.sessions[name] = replace(world.sessions[name], held=0, idle_seconds=0.0)
     for _ in range(40):
         world.tick()
     assert world.killed_busy == 0

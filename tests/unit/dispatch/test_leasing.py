@@ -244,12 +244,12 @@ async def test_the_load_of_a_pool_says_what_waits_and_who_works(dispatcher: Disp
     agent = await Agent(dispatcher).register()
     [task] = await agent.lease()
     load = dispatcher.load("default/pool")
-    assert (load.queued, load.running, load.idle_since) == (2, 1, None)
-    assert [(w.name, w.held, w.idle_since) for w in load.workers] == [("w1", 1, None)]
+    assert (load.queued, load.backlog, load.running, load.idle_since) == (2, 2, 1, None)
+    assert [(w.name, w.held, w.idle_seconds) for w in load.workers] == [("w1", 1, None)]
     await agent.deliver(ended(task))
     load = dispatcher.load("default/pool")
     assert (load.completed_total, load.workers[0].held, load.workers[0].tasks_done) == (1, 0, 1)
-    assert load.workers[0].idle_since is not None
+    assert load.workers[0].idle_seconds is not None
 
 
 async def test_a_pool_without_work_says_since_when(dispatcher: Dispatcher) -> None:

@@ -114,6 +114,18 @@ async def test_a_second_attempt_is_not_handed_back_for_free(dispatcher: Dispatch
     await check_memory(dispatcher)
 
 
+async def test_a_lease_that_a_leaving_worker_never_heard_of_counts_as_nothing(
+    dispatcher: Dispatcher, store: FullDisk
+) -> None:
+    agent = await Agent(dispatcher).register()
+    await dispatcher.submit(job(), tasks(spec=COMMAND))
+    await agent.lease()
+    await dispatcher.desk.leave(agent.worker)
+    [stored] = await store.tasks("job-1")
+    assert (stored.attempts, stored.charged, stored.lost) == (1, 0, 0)
+    await check_memory(dispatcher)
+
+
 async def test_a_cancelled_jobs_task_that_is_handed_back_unstarted_is_cancelled(dispatcher: Dispatcher) -> None:
     agent = await Agent(dispatcher).register()
     leased = await lease_after_one(agent)

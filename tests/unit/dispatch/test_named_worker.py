@@ -153,3 +153,14 @@ async def test_no_wake_is_lost_among_tasks_for_one_for_all_and_for_later(dispatc
         await dispatcher.begin_drain(pool=POOL, worker=agent.name)
     for name, work in zip(names, serving, strict=True):
         assert all(uids[uid] in ("", name) for uid in await work)
+
+
+async def test_what_waits_for_a_worker_that_is_not_there_is_no_backlog_and_the_pool_is_idle(
+    dispatcher: Dispatcher,
+) -> None:
+    await dispatcher.submit(job(worker="w2"), tasks(count=3))
+    load = dispatcher.load(POOL)
+    assert (load.queued, load.backlog, load.idle_since is not None) == (3, 0, True)
+    await Agent(dispatcher, "w2").register()
+    load = dispatcher.load(POOL)
+    assert (load.queued, load.backlog, load.idle_since) == (3, 0, None)

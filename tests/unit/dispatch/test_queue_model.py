@@ -128,6 +128,20 @@ class AnyOrder(RuleBasedStateMachine):
     def the_length_is_what_waits_in_jobs_that_are_not_paused(self) -> None:
         assert len(self.queue) == sum(len(t) for uid, t in self.waiting.items() if uid not in self.paused)
 
+    @invariant()
+    def the_backlog_is_what_more_workers_could_run(self) -> None:
+        open_to_all = [uid for uid in self.waiting if not self.worker[uid] and uid not in self.paused]
+        room = {uid: self.limit[uid] - self.running[uid] if self.limit[uid] else 10**6 for uid in open_to_all}
+        assert self.queue.backlog == sum(min(len(self.waiting[uid]), max(0, room[uid])) for uid in open_to_all)
+
+    @invariant()
+    def what_waits_for_one_worker_is_counted(self) -> None:
+        counts: Counter[str] = Counter()
+        for uid, tasks in self.waiting.items():
+            counts[self.worker[uid]] += 0 if uid in self.paused else len(tasks)
+        del counts[""]
+        assert Counter(self.queue.reserved) == counts
+
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
