@@ -34,9 +34,7 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
         "maxWorkers",
         "replicas",
         "slotsPerWorker",
-        "autoscaling.scaleUpThreshold",  # settings of mode Internal: without effect in the others by definition
-        "autoscaling.scaleUpStep",
-        "autoscaling.scaleDownIdleSeconds",
+        "autoscaling",
         "drain.graceSeconds",
         "recycle",
         "retireWorkers",
@@ -92,7 +90,6 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
         "backend": _other_than("local-process", "kubernetes"),
         "workerType": _other_than("command"),
         "isolation": _other_than("Shared"),
-        "autoscaling.mode": _other_than("Off", "HPA"),
         "kubernetes.env": _anything,
         "kubernetes.envFrom": _anything,
         "sessionBuddy": _other_than(None),

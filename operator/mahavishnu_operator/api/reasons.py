@@ -20,7 +20,7 @@ class ConditionType(StrEnum):
     FAILED = "Failed"  # ScanJob: it ended without doing all that was asked
     SUSPENDED = "Suspended"  # ScanJob: nothing new is leased while spec.suspend is set
     RESULTS_STORED = "ResultsStored"  # ScanJob: the report is durable under status.report
-    SCALING_ACTIVE = "ScalingActive"  # WorkerPool: workers are being started or stopped
+    SCALING_ACTIVE = "ScalingActive"  # WorkerPool: workers are being started or stopped; the reason also says why not
     SCALE_DOWN_BLOCKED = "ScaleDownBlocked"  # WorkerPool: busy workers keep it above the target
     BACKEND_REACHABLE = "BackendReachable"  # WorkerPool: the backend answers
     UNSCHEDULABLE = "Unschedulable"  # WorkerPool: workers cannot be placed
@@ -73,7 +73,13 @@ class Reason(StrEnum):
     QUEUE_TIMED_OUT = "QueueTimedOut"  # no worker took the first task within queueTimeoutSeconds
     STORED = "Stored"  # the report is durable
     REPORT_FAILED = "ReportFailed"  # the report could not be written
-    # pools
+    # pools; BacklogHigh, TasksWaiting and WorkersIdle are the autoscaler's, in status.lastScale
+    BACKLOG_HIGH = "BacklogHigh"  # more than scaleUpThreshold tasks waited for each worker
+    TASKS_WAITING = "TasksWaiting"  # tasks waited, and no worker was wanted
+    WORKERS_IDLE = "WorkersIdle"  # workers had nothing to do for scaleDownIdleSeconds
+    COOLING_DOWN = "CoolingDown"  # the wanted number would change, but it changed less than ten seconds ago
+    AT_MAXIMUM = "AtMaximum"  # more workers would be useful, and there are maxWorkers
+    SCALE_FAILED = "ScaleFailed"  # replicas could not be written through /scale; the message says why
     WORKERS_READY = "WorkersReady"  # as many workers are ready as wanted
     SCALING_UP = "ScalingUp"  # fewer workers than wanted
     SCALING_DOWN = "ScalingDown"  # more workers than wanted
@@ -85,6 +91,7 @@ class Reason(StrEnum):
     IMAGE_UNAVAILABLE = "ImageUnavailable"  # a worker's image cannot be pulled; the message is the kubelet's
     BACKEND_OK = "BackendOK"  # the backend answered the last call
     BACKEND_ERROR = "BackendError"  # the backend refused or did not answer
+    PENDING_TOO_LONG = "PendingTooLong"  # a worker has not begun for five minutes, for a reason not in this list
     SCALED_TO_ZERO = "ScaledToZero"  # no worker is wanted
     POOL_SUSPENDED = "PoolSuspended"  # the pool's spec.suspend: no worker is wanted, and its ScanJobs wait
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
 from mahavishnu_operator.dispatch.protocol import PoolLoad, WorkerView
 
 from .acceptance import Refusal
 from .crashes import REGISTER_SECONDS, CrashHistory
+
+PENDING_SECONDS = 300.0  # a worker that has not begun for this long is said to be in trouble, whatever the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ class PoolState:
     asked_to_leave: frozenset[str] = frozenset()
     unregistered_since: Mapping[str, float] = field(default_factory=dict)
     backend_error: str = ""
+    scaled: tuple[int, Reason] | None = None  # the number that our autoscaler wrote last, and why
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A worker that cannot start as things are, and why."""
+
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +142,23 @@ def _is_spent(worker: ObservedWorker, view: WorkerView | None, state: PoolState)
     return (recycle.max_tasks is not None and done >= recycle.max_tasks) or (
         recycle.max_age_seconds is not None and age >= recycle.max_age_seconds
     )
+
+
+def trouble_of(state: PoolState) -> Trouble | None:
+    """What keeps workers from starting: that no node takes one comes first, that one is merely late comes last."""
+    found = [(w.trouble is not Reason.UNSCHEDULABLE, w.name, w.trouble, w.message) for w in state.observed if w.trouble]
+    if found:
+        _, name, reason, message = min(found)
+        return Trouble(reason, f"worker {name}: {message}")
+    late = min((w for w in state.observed if pending_left(w, state.now) == 0), key=lambda w: w.name, default=None)
+    if late is None:
+        return None
+    why = late.message or "its backend does not say why"
+    return Trouble(Reason.PENDING_TOO_LONG, f"worker {late.name} has not begun for {PENDING_SECONDS:g} s: {why}")
+
+
+def pending_left(worker: ObservedWorker, now: float) -> float | None:
+    """Seconds until a worker that has not begun is late; None for others."""
+    if worker.phase is not WorkerPhase.STARTING:
+        return None
+    return max(0.0, PENDING_SECONDS - (now - worker.started_at))

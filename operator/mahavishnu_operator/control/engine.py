@@ -128,6 +128,7 @@ class Engine:
         self._aggregator = Aggregator(self.dispatch, self.store)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,
+            resources=self.resources,
             dispatch=self.dispatch,
             backends=await self._open_backends(),
             writer=StatusWriter(self.resources, WORKER_POOL),

@@ -20,7 +20,7 @@ from mahavishnu_operator.api.workerpool import Backend as BackendName
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import Backend, BackendError, ObservedWorker, PoolTemplate, WorkerPhase
 from mahavishnu_operator.dispatch.protocol import Dispatch
-from mahavishnu_operator.resources.protocol import Key, Obj
+from mahavishnu_operator.resources.protocol import Key, Obj, Resources
 
 from .acceptance import Policy, Refusal, parse_pool
 from .census import PoolState
@@ -31,6 +31,7 @@ from .objects import Objects
 from .pool_status import pool_status
 from .pools import PoolDecision, decide_pool, template_revision
 from .runtime import earliest
+from .scaling import Scaler
 from .status import StatusWriter
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class PoolReconciler:
         self,
         *,
         objects: Objects,
+        resources: Resources,
         dispatch: Dispatch,
         backends: Mapping[str, Backend],
         writer: StatusWriter,
@@ -73,6 +75,7 @@ class PoolReconciler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects, self._dispatch, self._backends = objects, dispatch, backends
+        self._scaler = Scaler(resources)
         self._writer, self._recorder, self._policy, self._clock = writer, recorder, policy, clock
         self._memory: dict[Key, _Memory] = {}
 
@@ -93,17 +96,21 @@ class PoolReconciler:
                 break
         if obj is None:
             return await self._gone(key, state, decision)
+        old = self._writer.effective(obj)
+        scaling = self._scaler.decide(key, obj, state, decision, old=old)
         status = pool_status(
             state,
             decision,
             name=key.name,
             generation=obj["metadata"].get("generation", 1),
-            old=(old := self._writer.effective(obj)),
+            old=old,
+            scaling=self._scaler.shown(key, scaling),
         )
         flipped = is_true(old, ConditionType.READY) != is_true(status, ConditionType.READY)
         later = await self._writer.write(obj, status, at_once=flipped)
         self._recorder.record(obj, pool_happenings(old, status))
-        return earliest(later, decision.requeue_after)
+        again = await self._scaler.carry_out(key, obj, scaling, version=self._writer.version(obj))
+        return earliest(later, decision.requeue_after, again)
 
     async def _look(
         self, key: Key, memory: _Memory, spec: WorkerPoolSpec | None, refusal: Refusal | None, *, exists: bool
@@ -138,6 +145,7 @@ class PoolReconciler:
             asked_to_leave=frozenset(memory.asked_to_leave),
             unregistered_since=memory.unregistered_since,
             backend_error=error,
+            scaled=self._scaler.written(key),
         )
 
     def _revision(self, spec: WorkerPoolSpec, uid: str) -> str:
@@ -217,5 +225,6 @@ class PoolReconciler:
         if not state.observed:
             memory = self._memory.pop(key)
             self._writer.forget(memory.uid)
+            self._scaler.forget(key)
             return None
         return earliest(decision.requeue_after, 1.0)

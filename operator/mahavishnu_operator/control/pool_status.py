@@ -10,19 +10,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from mahavishnu_operator.api.reasons import ConditionType, Label, Reason
-from mahavishnu_operator.backends.protocol import ObservedWorker
 from mahavishnu_operator.support.text import counted
 
-from .census import PoolState
+from .autoscaling import STEADY, ScaleDecision
+from .census import PoolState, trouble_of
 from .conditions import Wish, merge, timestamp
 from .crashes import QUICK_DEATH_SECONDS
 from .pools import PoolDecision
 
 
 def pool_status(
-    state: PoolState, decision: PoolDecision, *, name: str, generation: int, old: Mapping[str, Any]
+    state: PoolState,
+    decision: PoolDecision,
+    *,
+    name: str,
+    generation: int,
+    old: Mapping[str, Any],
+    scaling: ScaleDecision = STEADY,
 ) -> dict[str, Any]:
-    """The status to write; `old` is what was written last."""
+    """The status to write; `old` is what was written last, `scaling` what the autoscaler says."""
     census, load = decision.census, state.load
     status: dict[str, Any] = {
         "observedGeneration": generation,
@@ -38,11 +44,11 @@ def pool_status(
         "completedTotal": load.completed_total,
         "failedTotal": load.failed_total,
         "conditions": merge(
-            old.get("conditions") or (), _wishes(state, decision), now=state.now, generation=generation
+            old.get("conditions") or (), _wishes(state, decision, scaling), now=state.now, generation=generation
         ),
     }
     if load.idle_since is not None:
-        status["idleSince"] = timestamp(load.idle_since)
+        status["idleSince"] = _idle_since(timestamp(load.idle_since), status, old)
     last = last_scale(state, decision, old.get("lastScale"))
     if last:
         status["lastScale"] = last
@@ -56,12 +62,21 @@ def last_scale(state: PoolState, decision: PoolDecision, old: Mapping[str, Any] 
         return dict(old) if old else None
     if state.spec is not None and state.spec.suspend:
         reason = Reason.POOL_SUSPENDED
+    elif state.scaled is not None and state.scaled[0] == decision.wanted:
+        reason = state.scaled[1]
     else:
         reason = Reason.SCALING_UP if decision.wanted > before else Reason.SCALING_DOWN
     return {"time": timestamp(state.now), "from": before, "to": decision.wanted, "reason": reason.value}
 
 
-def _wishes(state: PoolState, decision: PoolDecision) -> list[Wish]:
+def _idle_since(moment: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    """An earlier moment stays while no task has ended since: a restarted operator has not seen what was before it."""
+    before = old.get("idleSince")
+    ended = ("completedTotal", "failedTotal")
+    return before if before and before < moment and all(old.get(n, 0) == new[n] for n in ended) else moment
+
+
+def _wishes(state: PoolState, decision: PoolDecision, scaling: ScaleDecision) -> list[Wish]:
     ready = _ready(state, decision)
     settled = ready.status is True and not _moving(decision)
     stalled = state.refusal is not None or decision.crash.looping
@@ -69,7 +84,7 @@ def _wishes(state: PoolState, decision: PoolDecision) -> list[Wish]:
         _accepted(state),
         ready,
         _backend(state),
-        _scaling(state, decision),
+        _scaling(state, decision, scaling),
         _blocked(decision),
         _unschedulable(state),
         Wish(
@@ -115,9 +130,9 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
         return Wish(ConditionType.READY, True, Reason.POOL_SUSPENDED, "spec.suspend is set: no worker is wanted")
     if wanted == 0:
         return Wish(ConditionType.READY, True, Reason.SCALED_TO_ZERO, "no worker is wanted")
-    trouble = _trouble(state)
-    if census.ready < wanted and trouble is not None and trouble.trouble is not None:
-        return Wish(ConditionType.READY, False, trouble.trouble, f"worker {trouble.name}: {trouble.message}")
+    trouble = trouble_of(state)
+    if census.ready < wanted and trouble is not None:
+        return Wish(ConditionType.READY, False, trouble.reason, trouble.message)
     if census.ready < wanted:
         return Wish(
             ConditionType.READY, False, Reason.SCALING_UP, f"{census.ready} of {counted(wanted, 'worker')} ready"
@@ -125,17 +140,11 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
     return Wish(ConditionType.READY, True, Reason.WORKERS_READY, f"{counted(wanted, 'worker')} wanted and ready")
 
 
-def _trouble(state: PoolState) -> ObservedWorker | None:
-    """A worker that cannot start as it is, one that no node takes before others."""
-    found = [worker for worker in state.observed if worker.trouble is not None]
-    return min(found, key=lambda w: (w.trouble is not Reason.UNSCHEDULABLE, w.name), default=None)
-
-
 def _unschedulable(state: PoolState) -> Wish:
-    worker = _trouble(state)
-    if worker is None or worker.trouble is not Reason.UNSCHEDULABLE:
+    trouble = trouble_of(state)
+    if trouble is None or trouble.reason is not Reason.UNSCHEDULABLE:
         return Wish(ConditionType.UNSCHEDULABLE, False, Reason.STEADY)
-    return Wish(ConditionType.UNSCHEDULABLE, True, Reason.UNSCHEDULABLE, f"worker {worker.name}: {worker.message}")
+    return Wish(ConditionType.UNSCHEDULABLE, True, Reason.UNSCHEDULABLE, trouble.message)
 
 
 def _moving(decision: PoolDecision) -> bool:
@@ -143,7 +152,7 @@ def _moving(decision: PoolDecision) -> bool:
     return bool(decision.start or decision.drain or decision.stop or census.draining or census.starting)
 
 
-def _scaling(state: PoolState, decision: PoolDecision) -> Wish:
+def _scaling(state: PoolState, decision: PoolDecision, scaling: ScaleDecision) -> Wish:
     census, wanted = decision.census, decision.wanted
     if state.spec is not None and state.spec.suspend and not census.existing:
         return Wish(ConditionType.SCALING_ACTIVE, False, Reason.POOL_SUSPENDED)
@@ -151,6 +160,8 @@ def _scaling(state: PoolState, decision: PoolDecision) -> Wish:
         return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_UP, f"{counted(wanted, 'worker')} wanted")
     if census.existing > wanted:
         return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_DOWN, f"{counted(wanted, 'worker')} wanted")
+    if scaling.replicas is None:
+        return Wish(ConditionType.SCALING_ACTIVE, False, scaling.reason, scaling.message)
     return Wish(ConditionType.SCALING_ACTIVE, False, Reason.STEADY)
 
 

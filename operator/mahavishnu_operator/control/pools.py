@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 
 from .acceptance import Refusal
-from .census import Census, PoolState, take_census
+from .census import Census, PoolState, pending_left, take_census
 from .crashes import QUICK_DEATH_SECONDS, REGISTER_SECONDS, CrashHistory, note_deaths
 from .exchanging import decide_exchange
 
@@ -119,9 +119,13 @@ def _moments(state: PoolState, census: Census, crash: CrashHistory, back_off: fl
         yield max(0.05, REGISTER_SECONDS - (state.now - since))
     if census.stuck or state.backend_error:
         yield 5.0
+    for worker in state.observed:
+        left = pending_left(worker, state.now)
+        if left:
+            yield left
     recycle = state.spec.recycle if state.spec is not None else None
     if recycle is not None and recycle.max_age_seconds is not None:
         for worker in state.observed:
-            left = recycle.max_age_seconds - (state.now - worker.started_at)
-            if left > 0:
-                yield left
+            young = recycle.max_age_seconds - (state.now - worker.started_at)
+            if young > 0:
+                yield young

@@ -47,6 +47,10 @@ class StatusWriter:
         """The status of the object, or what we wrote since if that has not come back in the watch yet."""
         return self._latest(obj)[0]
 
+    def version(self, obj: Obj) -> str:
+        """The version of the object that its effective status belongs to."""
+        return self._latest(obj)[1]
+
     def _latest(self, obj: Obj) -> tuple[dict[str, Any], str]:
         """The effective status and the version of the object that it belongs to."""
         version = str(obj["metadata"].get("resourceVersion", ""))

@@ -116,11 +116,12 @@ class KubernetesResources:
         body: Obj = {"status": status} | ({"metadata": {"resourceVersion": version}} if version else {})
         return await self._object("PATCH", path, query=self._query(), body=body, content_type=MERGE)
 
-    async def scale(self, kind: Kind, key: Key, replicas: int) -> None:
-        """Write spec.replicas through /scale."""
+    async def scale(self, kind: Kind, key: Key, replicas: int, *, field_manager: str = "", version: str = "") -> None:
+        """Write spec.replicas through /scale; with `version` only while the object is at it (else Conflict)."""
         path = _path(kind, key.namespace, key.name, "scale")
-        body = {"spec": {"replicas": replicas}}
-        await self._api.call("PATCH", path, query=self._query(), body=body, content_type=MERGE)
+        query = self._query() | ({"fieldManager": field_manager} if field_manager else {})
+        body: Obj = {"spec": {"replicas": replicas}} | ({"metadata": {"resourceVersion": version}} if version else {})
+        await self._api.call("PATCH", path, query=query, body=body, content_type=MERGE)
 
     async def delete(self, kind: Kind, key: Key, *, uid: str | None = None, grace_seconds: int | None = None) -> None:
         """Delete; with uid only that very object. NotFound when it has gone already."""

@@ -139,8 +139,8 @@ class Resources(Protocol):
         """JSON merge patch of status alone; with `version` only while the object is at it (else Conflict)."""
         ...
 
-    async def scale(self, kind: Kind, key: Key, replicas: int) -> None:
-        """Write spec.replicas through /scale."""
+    async def scale(self, kind: Kind, key: Key, replicas: int, *, field_manager: str = "", version: str = "") -> None:
+        """Write spec.replicas through /scale; with `version` only while the object is at it (else Conflict)."""
         ...
 
     async def delete(self, kind: Kind, key: Key, *, uid: str | None = None) -> None:

@@ -51,7 +51,6 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
         (k8s(env=[{"name": "A", "value": "b"}]), ["spec.kubernetes.env"]),
         (pool(backend="kubernetes", isolation="PerTask"), ["spec.isolation"]),
         (pool(workerType="terminal-claude"), ["spec.workerType"]),
-        (pool(autoscaling={"mode": "Internal"}), ["spec.autoscaling.mode"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
         (scan(SSH), ["spec.source.git.url"]),
         (scan(PRIVATE), ["spec.source.git.credentialsSecretRef"]),
@@ -73,7 +72,7 @@ def test_a_field_of_a_later_version_is_named(manifest: Manifest, fields: list[st
     [
         pool(recycle={"maxTasks": 3, "maxAgeSeconds": 60}, retireWorkers=["a"]),
         pool(workerClass="fast", replicas=3, drain={"graceSeconds": 5}, localProcess={"memoryLimitMiB": 64}),
-        pool(autoscaling={"mode": "HPA"}, allowedCommands=["any"], allowedNamespaces=["team"], memory={}),
+        pool(autoscaling={"mode": "Internal"}, allowedCommands=["any"], allowedNamespaces=["team"], memory={}),
         scan(exclude=["*.md"], chunking={"mode": "Fixed"}, incremental={}, failOn="note"),
         job(
             poolRef=..., routing={"strategy": "affinity", "affinityKey": "repo", "workerClass": "fast", "pools": ["a"]}

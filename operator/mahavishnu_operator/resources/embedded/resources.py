@@ -89,9 +89,11 @@ class EmbeddedResources:
         script = partial(writes.merge, kind=kind, key=key, patch=patch, options=Options(), part="status")
         return (await self.commit(script)).object
 
-    async def scale(self, kind: Kind, key: Key, replicas: int) -> None:
-        """Write spec.replicas."""
-        await self.merge(kind, key, {"spec": {"replicas": replicas}})
+    async def scale(self, kind: Kind, key: Key, replicas: int, *, field_manager: str = "", version: str = "") -> None:
+        """Write spec.replicas; with `version` only while the object is at it (else Conflict)."""
+        patch: Obj = {"spec": {"replicas": replicas}} | ({"metadata": {"resourceVersion": version}} if version else {})
+        options = Options(field_manager) if field_manager else Options()
+        await self.commit(partial(writes.merge, kind=kind, key=key, patch=patch, options=options))
 
     async def delete(self, kind: Kind, key: Key, *, uid: str | None = None) -> None:
         """Delete the object and what only it owns. NotFound."""
