@@ -18,6 +18,7 @@ RIGHTS = {
     ("workerpools.mahavishnu.dev", "get list watch"),
     ("scanjobs.mahavishnu.dev", "get list watch delete"),
     ("workerpools.mahavishnu.dev/status", "patch"),
+    ("workerpools.mahavishnu.dev/scale", "patch"),
     ("scanjobs.mahavishnu.dev/status", "patch"),
     ("events", "create patch list"),
     ("jobs.batch", "get list watch create delete"),

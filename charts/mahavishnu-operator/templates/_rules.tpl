@@ -8,6 +8,10 @@
 - apiGroups: [mahavishnu.dev]
   resources: [workerpools/status, scanjobs/status]
   verbs: [patch]
+# How many workers a pool of autoscaling mode Internal wants.
+- apiGroups: [mahavishnu.dev]
+  resources: [workerpools/scale]
+  verbs: [patch]
 # ttlSecondsAfterFinished.
 - apiGroups: [mahavishnu.dev]
   resources: [scanjobs]
