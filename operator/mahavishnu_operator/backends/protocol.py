@@ -39,7 +39,7 @@ class ObservedWorker:
     phase: WorkerPhase
     revision: str = ""
     started_at: float = 0.0  # seconds since the Unix epoch
-    message: str = ""  # why it failed, or cannot start, in the backend's words
+    message: str = ""  # why it failed, or has not begun, in the backend's words
     trouble: Reason | None = None  # of a starting worker that cannot start as things are
     ended_at: float | None = None  # of a failed worker, when that is known
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mahavishnu_operator.api.workerpool import WorkerPoolSpec
+from mahavishnu_operator.api.workerpool import AutoscalingMode, WorkerPoolSpec
 
 from .acceptance import Refusal
 from .census import Census, PoolState, pending_left, take_census
@@ -46,6 +46,14 @@ def wanted_workers(spec: WorkerPoolSpec | None, refusal: Refusal | None = None) 
     if spec is None or refusal is not None or spec.suspend:
         return 0
     return max(spec.min_workers, min(spec.replicas, spec.max_workers))
+
+
+def expected_workers(spec: WorkerPoolSpec) -> int:
+    """How many workers a pool is going to have for new work: those it wants, in mode Internal one step more."""
+    wanted = wanted_workers(spec)
+    if spec.autoscaling.mode is not AutoscalingMode.INTERNAL or spec.suspend:
+        return wanted
+    return max(wanted, min(wanted + spec.autoscaling.scale_up_step, spec.max_workers))
 
 
 def template_revision(spec: WorkerPoolSpec, uid: str, *, installation: str = "") -> str:

@@ -21,7 +21,7 @@ from mahavishnu_operator.resources.protocol import Key, Obj
 
 from .acceptance import Policy, Refusal, allowed_commands, disallowed, parse_pool
 from .objects import Objects
-from .pools import wanted_workers
+from .pools import expected_workers
 
 SHOWN = 5  # pools that are named in a message
 
@@ -154,7 +154,7 @@ class Router:
             pool=str(pool.key),
             waiting=load.queued + load.running + self._on_the_way.tasks[pool.key],
             ready=sum(worker.slots for worker in load.workers if not worker.draining),
-            coming=wanted_workers(pool.spec) * slots,
+            coming=expected_workers(pool.spec) * slots if pool.spec else 0,
             given=self._on_the_way.jobs[pool.key],
             last_job=load.last_job,
         )

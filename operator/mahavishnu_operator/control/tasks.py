@@ -29,7 +29,7 @@ from mahavishnu_operator.store.records import JobRecord, SourceRecord, TaskKey, 
 
 from .acceptance import NOOP
 from .jobs import PLAN_TASK
-from .pools import wanted_workers
+from .pools import expected_workers
 
 BINS_PER_SLOT = 3  # two to three bins a slot keep all busy to the end without paying too many starts
 MIB = 1024 * 1024
@@ -73,8 +73,8 @@ def job_record(uid: str, key: Key, spec: ScanJobSpec, pool: Key) -> JobRecord:
 
 
 def plan_row(uid: str, root: str, scan: Scan, pool: WorkerPoolSpec, *, source: SourceSpec | None = None) -> TaskRecord:
-    """The task that makes the plan; bins follow the workers that the pool wants. `source`: in place of a folder."""
-    slots = max(1, wanted_workers(pool)) * pool.slots_per_worker
+    """The task that makes the plan; bins follow the workers that the pool will have. `source`: in place of a folder."""
+    slots = max(1, expected_workers(pool)) * pool.slots_per_worker
     body = PlanTask(
         root=root,
         tools=tuple(scan.tools),

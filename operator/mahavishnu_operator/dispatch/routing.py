@@ -20,8 +20,8 @@ class Candidate:
     """A pool that may be given a job.
 
     `pool` is `namespace/name`. `waiting`: tasks queued and running, and those of jobs on their way to it; `ready`:
-    slots of workers that take tasks now; `coming`: slots of the workers that it wants; `given`: jobs on their way to
-    it; `last_job`: when it was last given one, in an order over all pools.
+    slots of workers that take tasks now; `coming`: slots of the workers that it is going to have; `given`: jobs on
+    their way to it; `last_job`: when it was last given one, in an order over all pools.
     """
 
     pool: str

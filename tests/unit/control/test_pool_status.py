@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mahavishnu_operator.api.reasons import Reason
-from mahavishnu_operator.backends.protocol import WorkerPhase
+from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
 from mahavishnu_operator.control.acceptance import Refusal
+from mahavishnu_operator.control.autoscaling import ScaleDecision
 from mahavishnu_operator.control.census import PoolState
 from mahavishnu_operator.control.crashes import CrashHistory
 from mahavishnu_operator.control.pool_status import pool_status
 from mahavishnu_operator.control.pools import decide_pool
+from mahavishnu_operator.dispatch.protocol import PoolLoad
 
 from .test_pools import NOW, both, process, spec, state
 
@@ -118,3 +121,62 @@ def test_the_latest_scale_is_remembered_by_the_status_itself() -> None:
 
 def test_a_pool_that_never_scaled_has_no_latest_scale() -> None:
     assert "lastScale" not in status(state(spec(replicas=0)))
+
+
+def not_begun(name: str, *, age: float, **fields: Any) -> ObservedWorker:
+    return replace(process(name, WorkerPhase.STARTING, age=age), message="container agent: ContainerCreating", **fields)
+
+
+@pytest.mark.parametrize(("age", "reason"), [(299.0, "ScalingUp"), (300.0, "PendingTooLong")])
+def test_a_worker_that_does_not_begin_is_in_trouble_after_five_minutes_whatever_the_reason(
+    age: float, reason: str
+) -> None:
+    given = state(spec(replicas=1), not_begun("a", age=age))
+    assert conditions(given)["Ready"] == ("False", reason)
+    assert (decide_pool(given).start, status(given)["ready"]) == (0, 0)
+
+
+def test_the_words_of_the_backend_are_shown_for_a_worker_that_is_late() -> None:
+    given = state(spec(replicas=1), not_begun("a", age=400.0))
+    message = next(c["message"] for c in status(given)["conditions"] if c["type"] == "Ready")
+    assert message == "worker a has not begun for 300 s: container agent: ContainerCreating"
+
+
+def test_that_no_node_takes_a_worker_is_said_before_anything_else() -> None:
+    workers = [
+        not_begun("a", age=400.0),
+        not_begun("b", age=9.0, trouble=Reason.IMAGE_UNAVAILABLE),
+        not_begun("c", age=9.0, trouble=Reason.UNSCHEDULABLE),
+    ]
+    assert conditions(state(spec(replicas=3), *workers))["Ready"] == ("False", "Unschedulable")
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        (ScaleDecision(), ("False", "Steady")),
+        (ScaleDecision(3, Reason.BACKLOG_HIGH, "about to be"), ("False", "Steady")),
+        (ScaleDecision(reason=Reason.AT_MAXIMUM, message="50 tasks wait"), ("False", "AtMaximum")),
+        (ScaleDecision(reason=Reason.COOLING_DOWN), ("False", "CoolingDown")),
+    ],
+)
+def test_scaling_active_says_why_not(scaling: ScaleDecision, expected: tuple[str, str]) -> None:
+    given = state(spec(replicas=1), *both("a"))
+    found = pool_status(given, decide_pool(given), name="p", generation=1, old={}, scaling=scaling)
+    entry = next(c for c in found["conditions"] if c["type"] == "ScalingActive")
+    assert (entry["status"], entry["reason"]) == expected
+
+
+def test_the_latest_scale_has_the_autoscalers_reason_when_it_was_its_number() -> None:
+    old = status(state(spec(replicas=1)))
+    for scaled, reason in (((3, Reason.BACKLOG_HIGH), "BacklogHigh"), ((5, Reason.BACKLOG_HIGH), "ScalingUp")):
+        assert status(state(spec(replicas=3), scaled=scaled), old)["lastScale"]["reason"] == reason
+
+
+def test_since_when_a_pool_is_idle_outlives_the_operator_that_saw_it() -> None:
+    def idle(since: float, **load: Any) -> PoolState:
+        return replace(state(spec(replicas=0)), load=PoolLoad(idle_since=since, idle_seconds=1.0, **load))
+
+    old = status(idle(NOW - 500))
+    assert status(idle(NOW - 1), old)["idleSince"] == old["idleSince"]
+    assert status(idle(NOW - 1, completed_total=1), old)["idleSince"] > old["idleSince"]

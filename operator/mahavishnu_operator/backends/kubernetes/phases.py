@@ -87,15 +87,21 @@ def _why_ended(status: Obj) -> str:
 
 
 def _why_waiting(status: Obj) -> tuple[Reason | None, str]:
+    """Why a Pod has not begun; without a Reason it is what happens on the way, and may be over soon."""
+    on_the_way = []
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
+        words = f"container {container['name']}: {_joined(waiting.get('reason'), waiting.get('message'))}"
         if waiting.get("reason") in STUCK_WAITING:
-            said = _joined(waiting["reason"], waiting.get("message"))
-            return STUCK_WAITING[waiting["reason"]], f"container {container['name']}: {said}"
+            return STUCK_WAITING[waiting["reason"]], words
+        if waiting:
+            on_the_way.append(words)
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Reason.UNSCHEDULABLE, condition.get("message") or "no node takes it"
-    return None, ""
+        if condition["status"] == "False" and condition.get("message"):
+            on_the_way.append(f"{condition['type']} is false: {condition['message']}")
+    return None, "; ".join(on_the_way)
 
 
 def _joined(reason: str | None, message: str | None) -> str:

@@ -59,6 +59,13 @@ def test_a_pod_that_no_node_takes_is_trouble_in_the_schedulers_words() -> None:
     assert (worker.trouble, worker.message) == (Reason.UNSCHEDULABLE, "0/1 nodes: too large")
 
 
+def test_a_pod_on_its_way_says_where_it_is_without_trouble() -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "a gate is closed"}
+    worker = observe_pod(pod("Pending", waiting("ContainerCreating"), conditions=[gated]))
+    assert worker.trouble is None
+    assert worker.message == "container agent: ContainerCreating; PodScheduled is false: a gate is closed"
+
+
 @pytest.mark.parametrize("phase", ["Running", "Failed"])
 def test_one_container_that_ended_is_the_end_of_the_worker(phase: str) -> None:
     worker = observe_pod(pod(phase, RUNNING, terminated(137, "OOMKilled", signal=9)))
