@@ -55,13 +55,14 @@ class Autoscaling(ApiModel):
 
     mode: AutoscalingMode = Field(AutoscalingMode.OFF, description="Who writes replicas through /scale.")
     scale_up_threshold: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(
-        10, description="Queued tasks a ready worker above which workers are added (mode Internal)."
+        10, description="Queued tasks for each wanted worker above which workers are added (mode Internal)."
     )
     scale_up_step: Annotated[StrictInt, Field(ge=1, le=100)] = Field(
-        2, description="Workers added at once (mode Internal)."
+        2,
+        description="Workers added at once, ten seconds apart, never more than there are tasks for (mode Internal).",
     )
     scale_down_idle_seconds: Seconds = Field(
-        300, description="Seconds without work after which workers are removed (mode Internal)."
+        300, description="Seconds without work after which a worker is removed (mode Internal)."
     )
 
 
