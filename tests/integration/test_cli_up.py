@@ -167,3 +167,20 @@ def test_logs_head_only_tasks_that_wrote_something(up: Up, tmp_path: Path, kubec
     assert up.run("logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
     silent = up.run("logs", "some", "--stream", "stderr")
     assert (silent.stdout, silent.stderr) == ("", "no task of scanjob default/some wrote to stderr\n")
+
+
+def test_deleting_one_that_is_not_there_spares_none_of_the_others(up: Up, tmp_path: Path) -> None:
+    apply(up, tmp_path, POOL)
+    done = up.run("delete", "wp", "gone", "local")
+    assert done.returncode == 1
+    assert '"gone" not found' in done.stderr
+    assert done.stdout == "workerpool/local deleted\n"
+
+
+def test_a_folder_is_applied_pools_first(up: Up, tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "a-job.yaml").write_text(yaml.safe_dump(job("first", ["true"])))
+    (folder / "b-pool.yaml").write_text(yaml.safe_dump(POOL))
+    done = up.run("apply", "-f", folder)
+    assert done.stdout.splitlines() == ["workerpool/local applied", "scanjob/first applied"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mahavishnu_operator.resources.protocol import KINDS, Key, Kind, Obj
-from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.errors import InvalidInput, NotFound
 
 from .describing import describe_object
 from .manifests import find_kind, read_manifests, refuse_doubles
@@ -106,10 +106,17 @@ def delete(
     if kind:
         targets += [(find_kind(kind), Key(namespace, name)) for name in names or []]
 
-    async def run() -> None:
+    async def run() -> list[NotFound]:
+        missing = []
         async with connect(server) as resources:
             for which, key in targets:
-                await resources.delete(which, key)
-                print(f"{which.singular}/{key.name} deleted")
+                try:
+                    await resources.delete(which, key)
+                except NotFound as error:  # what was named after it is deleted all the same
+                    missing.append(error)
+                else:
+                    print(f"{which.singular}/{key.name} deleted")
+        return missing
 
-    asyncio.run(run())
+    if missing := asyncio.run(run()):
+        raise NotFound("; ".join(error.message for error in missing))

@@ -2,14 +2,16 @@
 
 The pressure: a level-triggered loop sees the same state many times, and each Event is a write that costs an API server
 as much as the status it speaks of. What must stay true: which events a change deserves is pure; the recorder writes
-each (object, reason, message) once; no reconcile waits for an event, and one that cannot be written is logged.
+each (object, reason, message) at most every AGAIN_SECONDS, and the API counts it; no reconcile waits for an event, and
+one that cannot be written is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +25,8 @@ from mahavishnu_operator.support.text import counted
 from .conditions import find, is_true
 
 log = structlog.get_logger(__name__)
-REMEMBERED = 20_000  # (object, reason, message) that are not written again
+REMEMBERED = 20_000  # (object, reason, message) and when each was last written
+AGAIN_SECONDS = 10.0  # sooner, it is the same happening seen twice, or one of many
 MOST_WAITING = 2_000  # events that wait to be written; beyond, the oldest is left out, as client-go's recorder does
 
 
@@ -87,23 +90,25 @@ def _changed(
 
 
 class Recorder:
-    """Writes happenings as Events, each once, one after another. `run` does the writing."""
+    """Writes happenings as Events, one after another; what happens again later is counted. `run` does the writing."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-        self._known: OrderedDict[tuple[str, EventReason, str], None] = OrderedDict()
+    def __init__(self, resources: Resources, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resources, self._clock = resources, clock
+        self._known: OrderedDict[tuple[str, EventReason, str], float] = OrderedDict()
         self._waiting: deque[tuple[Obj, Happening]] = deque()
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def record(self, obj: Obj, happenings: list[Happening]) -> None:
-        """Have those written that this process did not have written before."""
+        """Have those written that this process did not have written a moment before."""
+        now = self._clock()
         for happening in happenings:
             key = (obj["metadata"]["uid"], happening.reason, happening.message)
-            if key in self._known:
+            if now - self._known.get(key, float("-inf")) < AGAIN_SECONDS:
                 continue
-            self._known[key] = None
+            self._known[key] = now
+            self._known.move_to_end(key)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
             self._waiting.append((obj, happening))

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from mahavishnu_operator.api.reasons import EventReason
-from mahavishnu_operator.control.events import MOST_WAITING, Happening, Recorder, job_happenings, pool_happenings
+from mahavishnu_operator.control.events import (
+    AGAIN_SECONDS,
+    MOST_WAITING,
+    Happening,
+    Recorder,
+    job_happenings,
+    pool_happenings,
+)
 from mahavishnu_operator.resources.protocol import Unreachable
 
 
@@ -76,6 +83,18 @@ async def written(events: Events, *happened: list[Happening]) -> list[tuple[str,
 async def test_the_same_event_is_written_once() -> None:
     happened = job_happenings(status(), status(Accepted="False"))
     assert await written(Events(), happened, happened) == [("Refused", "AcceptedReason: words", "Warning")]
+
+
+async def test_what_happens_again_later_is_written_again() -> None:
+    times = iter((0.0, AGAIN_SECONDS - 1, AGAIN_SECONDS, AGAIN_SECONDS + 1))
+    events = Events()
+    recorder = Recorder(events, clock=lambda: next(times))  # type: ignore[arg-type]
+    running = asyncio.create_task(recorder.run())
+    for _ in range(4):
+        recorder.record(OBJ, [Happening(EventReason.SUSPENDED, "words")])
+    await recorder.flush(seconds=60)
+    running.cancel()
+    assert events.seen == [("Suspended", "words", "Normal")] * 2
 
 
 async def test_an_event_that_cannot_be_written_holds_nothing_up() -> None:
