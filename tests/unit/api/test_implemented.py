@@ -10,7 +10,7 @@ import pytest
 from mahavishnu_operator.api.implemented import ACTED_ON, NOT_YET, unsupported_fields
 from mahavishnu_operator.api.schema import MODELS, kind_schema
 from mahavishnu_operator.api.validation import admit
-from tests.manifest_cases import Manifest, job, k8s, pool, scan, task
+from tests.manifest_cases import DIGEST, Manifest, job, k8s, pool, scan, task
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
