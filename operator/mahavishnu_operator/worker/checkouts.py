@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Checkouts:
         lock = self._making.setdefault(key, asyncio.Lock()) if key is not None else asyncio.Lock()
         locked = await _acquire(lock, cancel)
         tree = self._trees.get(key) if key is not None and locked else None
-        fresh, drop = str(self._folder / str(next(self._numbers))), self._take_waste(spare=tree)
+        fresh, drop = self._new_folder(), self._take_waste(spare=tree)
         place = Place(fresh, tree.folder if tree else "", tree.seal if tree else "", drop)
         if tree is not None:
             self._begin(tree)
@@ -93,6 +94,10 @@ class Checkouts:
     def discard(self, *folders: str) -> None:
         """Have these removed by the next runner that is asked anything."""
         self._waste.extend(folders)
+
+    def _new_folder(self) -> str:
+        """A name that no tool can guess: what it cannot list it cannot change either."""
+        return str(self._folder / f"{next(self._numbers)}-{secrets.token_hex(4)}")
 
     def _begin(self, tree: Tree) -> None:
         tree.users += 1

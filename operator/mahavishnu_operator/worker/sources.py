@@ -26,7 +26,7 @@ from .commands import stopped
 from .git_fetch import Fetch, Frame, check_certificates
 from .git_words import Failed
 from .messages import Piece, Prepared, Start
-from .scratch import remove_scratch
+from .scratch import remove_scratch, unlock_parents
 from .seals import lock_tree, seal
 
 T = TypeVar("T")
@@ -102,6 +102,7 @@ class Preparing:
         """Make the fresh folder whole, or not at all."""
         fresh = Path(self._place.fresh)
         try:
+            await self._in_thread(partial(unlock_parents, fresh))  # a tool may have locked them
             commit = await work(fresh)
             digest, size = await self._in_thread(partial(seal, fresh))
         except BaseException as error:
