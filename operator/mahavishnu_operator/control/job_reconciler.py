@@ -22,7 +22,7 @@ from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.dispatch.protocol import Dispatch, JobProgress
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
 from mahavishnu_operator.scan.model import Plan
-from mahavishnu_operator.store.records import JobState
+from mahavishnu_operator.store.records import JobState, SourceRecord
 from mahavishnu_operator.support.errors import Conflict, NotFound
 
 from .acceptance import (
@@ -63,6 +63,7 @@ class _Memory:
     plan: Plan | None = None
     plan_error: str = ""
     aggregate: Aggregate | None = None
+    stored: SourceRecord | None = None  # the archive of the files
     submitted: Mapping[str, Any] | None = None  # what the tasks were made from, once they were submitted
 
     @property
@@ -164,11 +165,11 @@ class JobReconciler:
         plan_ended = spec is not None and spec.scan is not None and progress is not None and _plan_ended(progress)
         if spec is not None and (plan_ended or _lacks_commit(spec, status, progress)) and not terminal:
             await self._read_plan(memory, spec)
-        bring, stored = None, None
+        bring = None
         if terminal:
             await self._sourcing.stop(memory.uid)
-        elif refusal is None and (progress is None or plan_ended):
-            bring, stored = await self._sourcing.look(key, obj)
+        elif refusal is None and (progress is None or plan_ended or not (memory.stored or status.get("source"))):
+            bring, memory.stored = await self._sourcing.look(key, obj)
         pool_key = _pool_key(key, spec, progress)
         pool, root = None, ""
         if spec is not None and not terminal and (progress is None or plan_ended):
@@ -192,7 +193,7 @@ class JobReconciler:
             plan=memory.outcome,
             aggregate=memory.aggregate,
             source=bring,
-            stored=stored,
+            stored=memory.stored,
             dispatcher=self._dispatcher,
         )
         return _Look(view, pool_key, pool, root)

@@ -77,6 +77,9 @@ def _entries(stream: TarStream) -> Iterator[tarfile.TarInfo]:
             stream.expect_header()
     if not stream.at_end_mark:  # tarfile takes any rubbish for the end
         raise ArchiveRefused("the archive has no end mark: it was cut off, or is damaged", hint="make it anew")
+    stream.expect_data()
+    while stream.read(CHUNK_BYTES):  # padding; only at its very end gzip checks what was read
+        continue
 
 
 class _Unpacking:
