@@ -21,8 +21,8 @@ RIGHTS = {
     ("workerpools.mahavishnu.dev/scale", "patch"),
     ("scanjobs.mahavishnu.dev/status", "patch"),
     ("events", "create patch list"),
-    ("jobs.batch", "get list watch create delete"),
     ("pods", "get list watch create delete patch"),
+    ("jobs.batch", "get list watch create delete"),
     ("poddisruptionbudgets.policy", "create patch"),
     ("networkpolicies.networking.k8s.io", "create patch delete"),
 }

@@ -83,7 +83,7 @@ class Bench:
         return process
 
     async def toolless_agent(
-        self, name: str = "w1", *, grace: float = 10.0, slots: int = 1
+        self, name: str = "w1", *, grace: float = 10.0, slots: int = 1, one_task: float = 0.0
     ) -> asyncio.subprocess.Process:
         """An agent that waits for a runner host at NAME/runner.sock."""
         folder = self._folder / name
@@ -91,23 +91,22 @@ class Bench:
         (folder / "token").write_text(await self.dispatch.issue_token(pool=POOL, worker=name))
         return await self._command(
             *("worker", "--dispatcher", f"http://127.0.0.1:{self._port}", "--pool", POOL, "--name", name),
-            *(
-                "--token-file",
-                folder / "token",
-                "--runner-socket",
-                folder / "runner.sock",
-                "--grace",
-                grace,
-                "--slots",
-                slots,
-            ),
+            *("--token-file", folder / "token", "--runner-socket", folder / "runner.sock", "--grace", grace),
+            *("--slots", slots, "--one-task", one_task),
         )
 
     async def agent_with_host(
-        self, name: str = "w1", *, grace: float = 10.0, confine: Sequence[Path] = (), slots: int = 1
+        self,
+        name: str = "w1",
+        *,
+        grace: float = 10.0,
+        confine: Sequence[Path] = (),
+        slots: int = 1,
+        one_task: float = 0.0,
     ) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process]:
         """An agent, and the runner host that starts its tools, as in the two containers of a Pod."""
-        agent, folder = await self.toolless_agent(name, grace=grace, slots=slots), self._folder / name
+        agent = await self.toolless_agent(name, grace=grace, slots=slots, one_task=one_task)
+        folder = self._folder / name
         host = ("runner-host", "--socket", folder / "runner.sock", "--work-dir", folder / "work")
         shared = [part for each in (folder / "work", *confine) if confine for part in ("--confine", each)]
         return agent, await self._command(*host, *shared)

@@ -20,7 +20,7 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch, list]
-# Jobs that fetch private files, with credentials that the operator cannot read.
+# Jobs that fetch private files, with credentials that the operator cannot read; and workers for one task each.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

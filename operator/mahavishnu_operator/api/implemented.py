@@ -34,6 +34,7 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
         "maxWorkers",
         "replicas",
         "slotsPerWorker",
+        "isolation",
         "autoscaling",
         "drain.graceSeconds",
         "recycle",
@@ -89,7 +90,6 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
     "WorkerPool": {
         "backend": _other_than("local-process", "kubernetes"),
         "workerType": _other_than("command"),
-        "isolation": _other_than("Shared"),
         "kubernetes.env": _anything,
         "kubernetes.envFrom": _anything,
         "sessionBuddy": _other_than(None),

@@ -80,6 +80,7 @@ class Reason(StrEnum):
     COOLING_DOWN = "CoolingDown"  # the wanted number would change, but it changed less than ten seconds ago
     AT_MAXIMUM = "AtMaximum"  # more workers would be useful, and there are maxWorkers
     SCALE_FAILED = "ScaleFailed"  # replicas could not be written through /scale; the message says why
+    POD_PER_TASK = "PodPerTask"  # isolation PerTask: workers come and go with the tasks
     WORKERS_READY = "WorkersReady"  # as many workers are ready as wanted
     SCALING_UP = "ScalingUp"  # fewer workers than wanted
     SCALING_DOWN = "ScalingDown"  # more workers than wanted

@@ -127,6 +127,29 @@ _POOL_RULES = (
         "slotsPerWorker",
     ),
     _pool(
+        "per-task-number",
+        "spec",
+        "self.isolation != 'PerTask' || (self.minWorkers == 0 && self.replicas == 1 && self.maxWorkers > 0)",
+        "with isolation PerTask workers come and go with the tasks: leave minWorkers and replicas at their defaults, "
+        "0 and 1, and bound the workers by maxWorkers",
+        "replicas",
+    ),
+    _pool(
+        "per-task-life",
+        "spec",
+        "self.isolation != 'PerTask' || (self.autoscaling.mode == 'Off' && !has(self.recycle) && "
+        "(!has(self.retireWorkers) || self.retireWorkers.size() == 0))",
+        "with isolation PerTask no worker outlives its task: leave out autoscaling.mode, recycle and retireWorkers",
+        "isolation",
+    ),
+    _pool(
+        "isolation-immutable",
+        "spec",
+        "self.isolation == oldSelf.isolation",
+        "the isolation of a pool cannot change: make another pool and delete this one",
+        "isolation",
+    ),
+    _pool(
         "autoscaling-room",
         "spec",
         "self.autoscaling.mode == 'Off' || self.minWorkers < self.maxWorkers",

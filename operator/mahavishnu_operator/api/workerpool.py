@@ -130,15 +130,21 @@ class WorkerPoolSpec(ApiModel):
     backend: Backend = Field(description="Who starts the workers.")
     worker_type: WorkerType = Field(WorkerType.COMMAND, description="What the workers can run.")
     worker_class: Name | None = Field(None, description="Routing label, such as heavy-cpu-worker.")
-    min_workers: WorkerCount = Field(0, description="Least number of workers.")
-    max_workers: WorkerCount = Field(10, description="Greatest number of workers.")
+    min_workers: WorkerCount = Field(0, description="Least number of workers; 0 with isolation PerTask.")
+    max_workers: WorkerCount = Field(
+        10, description="Greatest number of workers; with isolation PerTask, of Jobs at one time."
+    )
     replicas: WorkerCount = Field(
-        1, description="Wanted workers, clamped to minWorkers..maxWorkers; written through /scale."
+        1,
+        description="Wanted workers, clamped to minWorkers..maxWorkers; written through /scale. "
+        "With isolation PerTask it stays 1, without meaning: workers come and go with the tasks.",
     )
     slots_per_worker: Annotated[StrictInt, Field(ge=1, le=64)] = Field(
         1, description="Tasks one worker runs at the same time."
     )
-    isolation: Isolation = Field(Isolation.SHARED, description="Shared: warm workers. PerTask: a fresh Pod a task.")
+    isolation: Isolation = Field(
+        Isolation.SHARED, description="Shared: warm workers. PerTask: a fresh Pod a task, by a Job."
+    )
     autoscaling: Autoscaling = Field(
         default_factory=Autoscaling,
         description="When the number of workers follows the queue.",

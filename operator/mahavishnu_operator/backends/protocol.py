@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from mahavishnu_operator.api.reasons import Reason
+from mahavishnu_operator.api.reasons import FailureClass, Reason
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.support.errors import MahavishnuError
 
@@ -29,6 +29,7 @@ class WorkerPhase(StrEnum):
     RUNNING = "running"
     STOPPING = "stopping"
     FAILED = "failed"  # ended by itself, or could not start
+    FINISHED = "finished"  # it was made for one task, has done it, and has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,24 @@ class ObservedWorker:
     started_at: float = 0.0  # seconds since the Unix epoch
     message: str = ""  # why it failed, or has not begun, in the backend's words
     trouble: Reason | None = None  # of a starting worker that cannot start as things are
+    without_pod: bool = False  # of a starting worker for one task: its Job is there alone
     ended_at: float | None = None  # of a failed worker, when that is known
+    failure: FailureClass = FailureClass.WORKER_LOST  # of a failed worker: what its end means for a task that it held
+    ended_as: str = "WorkerGone"  # of a failed worker, in one CamelCase word
 
 
 @dataclass(frozen=True, slots=True)
 class PoolTemplate:
-    """All that a backend needs to start a worker of a pool."""
+    """All that a backend needs to start a worker of a pool.
+
+    `task_seconds`: it is for one task, whose time-out is that at most; 0: for as many as come.
+    """
 
     key: Key
     uid: str
     slots: int
     revision: str
+    task_seconds: float = 0.0
     spec: dict[str, Any] = field(default_factory=dict)  # WorkerPool.spec as stored
 
 

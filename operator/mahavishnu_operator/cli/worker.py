@@ -36,6 +36,12 @@ def worker(
         Path | None,
         typer.Option("--runner-socket", help="Start no tools here: wait at this path for `mahavishnu runner-host`."),
     ] = None,
+    one_task_seconds: Annotated[
+        float,
+        typer.Option(
+            "--one-task", min=0, metavar="SECONDS", help="Run one task whose time-out is that at most, and leave."
+        ),
+    ] = 0.0,
 ) -> None:
     """Run one worker of a pool (backends start it; `local-process` does so by itself)."""
     from mahavishnu_operator.worker.agent import run_agent
@@ -58,6 +64,7 @@ def worker(
         slots=slots,
         work_dir=str(work_dir.resolve()),
         grace_seconds=grace_seconds,
+        one_task_seconds=one_task_seconds,
         log_level=settings.log_level,
     )
     sys.exit(run_agent(config))

@@ -20,7 +20,7 @@ from mahavishnu_operator.api.base import MAX_OBJECT_BYTES
 from mahavishnu_operator.api.implemented import unsupported_fields
 from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.api.scanjob import ScanJobSpec, Source, Task
-from mahavishnu_operator.api.workerpool import Backend, WorkerPoolSpec
+from mahavishnu_operator.api.workerpool import Backend, Isolation, WorkerPoolSpec
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.scan.git_fetching import SourceFailed, transport_of
 
@@ -60,6 +60,12 @@ def parse_pool(spec: dict[str, Any], policy: Policy) -> tuple[WorkerPoolSpec | N
         return None, Refusal(
             Reason.INVALID,
             f"spec.minWorkers is {parsed.min_workers} and greater than spec.maxWorkers, {parsed.max_workers}",
+        )
+    if parsed.isolation is Isolation.PER_TASK and parsed.backend is not Backend.KUBERNETES:
+        return parsed, Refusal(
+            Reason.INVALID,
+            "spec.isolation PerTask gives each task a Pod of its own, which only backend kubernetes can; "
+            f"backend {parsed.backend.value} has isolation Shared",
         )
     if parsed.backend is Backend.LOCAL_PROCESS and not policy.local_process:
         return parsed, Refusal(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mahavishnu_operator.api.reasons import Reason
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
-from mahavishnu_operator.dispatch.protocol import PoolLoad, WorkerView
+from mahavishnu_operator.dispatch.protocol import NO_DEMAND, Demand, PoolLoad, WorkerView
 
 from .acceptance import Refusal
 from .crashes import REGISTER_SECONDS, CrashHistory
@@ -35,6 +35,7 @@ class PoolState:
     refusal: Refusal | None = None
     observed: tuple[ObservedWorker, ...] = ()
     load: PoolLoad = field(default_factory=PoolLoad)
+    demand: Demand = NO_DEMAND  # of a pool whose workers are made for one task each
     crash: CrashHistory = field(default_factory=CrashHistory)
     asked_to_leave: frozenset[str] = frozenset()
     unregistered_since: Mapping[str, float] = field(default_factory=dict)
@@ -118,7 +119,7 @@ def _retiring(state: PoolState) -> frozenset[str]:
 
 def _group(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> str:
     leaves = worker.name in state.asked_to_leave or worker.name in _retiring(state)
-    if worker.phase is WorkerPhase.FAILED:
+    if worker.phase in (WorkerPhase.FAILED, WorkerPhase.FINISHED):
         return "failed"
     if worker.phase is WorkerPhase.STOPPING:
         return "stopping"

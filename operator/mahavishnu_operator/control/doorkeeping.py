@@ -14,6 +14,7 @@ import hmac
 import re
 
 from mahavishnu_operator.api.reasons import JobPhase, Label
+from mahavishnu_operator.backends.kubernetes.ownership import controller_of
 from mahavishnu_operator.backends.kubernetes.settings import JOB, KubernetesSettings
 from mahavishnu_operator.dispatch.errors import Contradicted, Forbidden, TokenUnknown, TryAgain
 from mahavishnu_operator.dispatch.protocol import Permit, Proof
@@ -22,7 +23,7 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
 from .sources import Supply, supply_of
-from .token_review import PodTokens, controller_of
+from .token_review import PodTokens
 
 KEY_FORM = re.compile(r"[A-Za-z0-9_-]{32,128}")
 

@@ -54,6 +54,7 @@ from .forgetting import find_missing
 from .job_reconciler import JobReconciler
 from .objects import Objects
 from .options import EngineOptions
+from .per_task import asks_for_pods
 from .pool_reconciler import PoolReconciler
 from .runtime import KeyedQueue, backoff_seconds
 from .sourcing import Sourcing, make_source_jobs
@@ -351,8 +352,8 @@ class Engine:
         self._news.tell(key)
 
     def _load_changed(self, pool: str) -> None:
-        namespace, _, name = pool.partition("/")
-        self._pool_queue.add_after(Key(namespace, name), LOAD_SECONDS)
+        key = Key(*pool.split("/", 1))
+        self._pool_queue.add_after(key, 0.0 if asks_for_pods(self.pools.get(key)) else LOAD_SECONDS)
 
     async def _worker_ended(self, pool: Key, worker: str, message: str) -> None:
         try:

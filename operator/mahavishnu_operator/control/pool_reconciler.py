@@ -19,7 +19,7 @@ from mahavishnu_operator.api.reasons import ConditionType, EventReason
 from mahavishnu_operator.api.workerpool import Backend as BackendName
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import Backend, BackendError, ObservedWorker, PoolTemplate, WorkerPhase
-from mahavishnu_operator.dispatch.protocol import Dispatch
+from mahavishnu_operator.dispatch.protocol import NO_DEMAND, Dispatch
 from mahavishnu_operator.resources.protocol import Key, Obj, Resources
 
 from .acceptance import Policy, Refusal, parse_pool
@@ -28,9 +28,10 @@ from .conditions import is_true
 from .crashes import CrashHistory
 from .events import Happening, Recorder, pool_happenings
 from .objects import Objects
+from .per_task import decide_per_task, is_per_task
 from .pool_status import pool_status
 from .pools import PoolDecision, decide_pool, template_revision
-from .runtime import earliest
+from .runtime import earliest, side_by_side
 from .scaling import Scaler
 from .status import StatusWriter
 
@@ -90,7 +91,7 @@ class PoolReconciler:
             memory.uid = obj["metadata"]["uid"]
         for _ in range(PASSES):
             state = await self._look(key, memory, spec, refusal, exists=obj is not None)
-            decision = decide_pool(state)
+            decision = decide_per_task(state) if is_per_task(state.spec) else decide_pool(state)
             memory.crash = decision.crash
             if not await self._act(key, memory, obj, spec, state, decision):
                 break
@@ -141,6 +142,7 @@ class PoolReconciler:
             refusal=refusal,
             observed=observed,
             load=load,
+            demand=self._dispatch.demand(str(key), names) if is_per_task(spec) else NO_DEMAND,
             crash=memory.crash,
             asked_to_leave=frozenset(memory.asked_to_leave),
             unregistered_since=memory.unregistered_since,
@@ -164,11 +166,10 @@ class PoolReconciler:
         """Carry the decision out; whether anything changed that another look would show."""
         backend = self._backend_of(spec)
         grace = float(spec.drain.grace_seconds) if spec is not None else 60.0
-        changed = False
         by_name = {worker.name: worker for worker in state.observed}
-        for name in decision.remove:
-            await self._remove(key, memory, obj, by_name[name])
-            changed = True
+        removes = [self._remove(key, memory, obj, by_name[name]) for name in decision.remove]
+        await side_by_side(removes)
+        changed = bool(removes)
         for name in decision.stop:
             memory.asked_to_leave.add(name)
             for each in self._backends.values():
@@ -186,16 +187,23 @@ class PoolReconciler:
                 uid=memory.uid,
                 slots=spec.slots_per_worker,
                 revision=state.revision,
+                task_seconds=state.demand.longest_seconds,
                 spec=obj.get("spec") or {},
             )
             changed = await self._start(memory, backend, template, decision.start) or changed
         return changed
 
     async def _remove(self, key: Key, memory: _Memory, obj: Obj | None, worker: ObservedWorker) -> None:
-        await self._dispatch.worker_gone(pool=str(key), worker=worker.name, message=worker.message)
+        await self._dispatch.worker_gone(
+            pool=str(key),
+            worker=worker.name,
+            message=worker.message,
+            failure=worker.failure,
+            reason=worker.ended_as,
+        )
         for backend in self._backends.values():
             await backend.remove(key, worker.name)
-        if obj is not None and worker.name not in memory.asked_to_leave:
+        if worker.phase is WorkerPhase.FAILED and obj is not None and worker.name not in memory.asked_to_leave:
             failed = Happening(EventReason.WORKER_FAILED, f"worker {worker.name} {worker.message}", warning=True)
             self._recorder.record(obj, [failed])
 
@@ -203,8 +211,7 @@ class PoolReconciler:
         """Prepare the pool and start so many workers; whether another look would show a change."""
         try:
             await backend.prepare(template)
-            for _ in range(number):
-                await backend.start(template, fresh_name(template.key.name))
+            await side_by_side([backend.start(template, fresh_name(template.key.name)) for _ in range(number)])
         except BackendError as problem:
             self._note_error(memory, problem)
             return True

@@ -12,8 +12,10 @@ from typing import Any
 from mahavishnu_operator.api.reasons import ConditionType, Label, Reason
 from mahavishnu_operator.support.text import counted
 
+from . import census as warm
+from . import per_task
 from .autoscaling import STEADY, ScaleDecision
-from .census import PoolState, trouble_of
+from .census import PoolState, Trouble
 from .conditions import Wish, merge, timestamp
 from .crashes import QUICK_DEATH_SECONDS
 from .pools import PoolDecision
@@ -57,6 +59,8 @@ def pool_status(
 
 def last_scale(state: PoolState, decision: PoolDecision, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The latest change of the wanted number: the one in `old`, or a new one made now."""
+    if per_task.is_per_task(state.spec):
+        return None  # its number follows its tasks: each would be an event
     before = old["to"] if old else 0
     if decision.wanted == before:
         return dict(old) if old else None
@@ -78,7 +82,7 @@ def _idle_since(moment: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> 
 
 def _wishes(state: PoolState, decision: PoolDecision, scaling: ScaleDecision) -> list[Wish]:
     ready = _ready(state, decision)
-    settled = ready.status is True and not _moving(decision)
+    settled = ready.status is True and (per_task.is_per_task(state.spec) or not _moving(decision))
     stalled = state.refusal is not None or decision.crash.looping
     return [
         _accepted(state),
@@ -128,9 +132,13 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
         )
     if state.spec is not None and state.spec.suspend:
         return Wish(ConditionType.READY, True, Reason.POOL_SUSPENDED, "spec.suspend is set: no worker is wanted")
+    trouble = _trouble_of(state)
+    if per_task.is_per_task(state.spec):
+        if trouble is not None:
+            return Wish(ConditionType.READY, False, trouble.reason, trouble.message)
+        return Wish(ConditionType.READY, True, Reason.POD_PER_TASK, "a Pod is made for each task that may run now")
     if wanted == 0:
         return Wish(ConditionType.READY, True, Reason.SCALED_TO_ZERO, "no worker is wanted")
-    trouble = trouble_of(state)
     if census.ready < wanted and trouble is not None:
         return Wish(ConditionType.READY, False, trouble.reason, trouble.message)
     if census.ready < wanted:
@@ -141,10 +149,14 @@ def _ready(state: PoolState, decision: PoolDecision) -> Wish:
 
 
 def _unschedulable(state: PoolState) -> Wish:
-    trouble = trouble_of(state)
+    trouble = _trouble_of(state)
     if trouble is None or trouble.reason is not Reason.UNSCHEDULABLE:
         return Wish(ConditionType.UNSCHEDULABLE, False, Reason.STEADY)
     return Wish(ConditionType.UNSCHEDULABLE, True, Reason.UNSCHEDULABLE, trouble.message)
+
+
+def _trouble_of(state: PoolState) -> Trouble | None:
+    return per_task.trouble_of(state) if per_task.is_per_task(state.spec) else warm.trouble_of(state)
 
 
 def _moving(decision: PoolDecision) -> bool:
@@ -156,6 +168,9 @@ def _scaling(state: PoolState, decision: PoolDecision, scaling: ScaleDecision) -
     census, wanted = decision.census, decision.wanted
     if state.spec is not None and state.spec.suspend and not census.existing:
         return Wish(ConditionType.SCALING_ACTIVE, False, Reason.POOL_SUSPENDED)
+    if per_task.is_per_task(state.spec):
+        starting = bool(census.starting)
+        return Wish(ConditionType.SCALING_ACTIVE, starting, Reason.SCALING_UP if starting else Reason.STEADY)
     if census.ready < wanted:
         return Wish(ConditionType.SCALING_ACTIVE, True, Reason.SCALING_UP, f"{counted(wanted, 'worker')} wanted")
     if census.existing > wanted:

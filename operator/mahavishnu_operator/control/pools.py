@@ -69,6 +69,7 @@ def template_revision(spec: WorkerPoolSpec, uid: str, *, installation: str = "")
         "workerType": spec.worker_type.value,
         "slots": spec.slots_per_worker,
         "graceSeconds": spec.drain.grace_seconds,
+        "isolation": spec.isolation.value,
         "pod": None if spec.kubernetes is None else spec.kubernetes.model_dump(mode="json", exclude={"network_policy"}),
     }
     return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:12]

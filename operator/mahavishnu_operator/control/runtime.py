@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Hashable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -23,6 +24,7 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
+AT_ONCE = 10  # calls to a server that are made side by side for one object
 SPARE_APPOINTMENTS = 64  # overtaken appointments tolerated beyond one a key before they are cleared away
 
 
@@ -34,6 +36,20 @@ def backoff_seconds(failures: int) -> float:
 def earliest(*seconds: float | None) -> float | None:
     """The least of those that are not None."""
     return min((value for value in seconds if value is not None), default=None)
+
+
+async def side_by_side(calls: Sequence[Coroutine[Any, Any, None]], *, at_once: int = AT_ONCE) -> None:
+    """Await some calls, a few at a time; an error is raised when those beside it have ended, and no more is begun."""
+    waiting = deque(calls)
+    try:
+        while waiting:
+            some = [waiting.popleft() for _ in range(min(at_once, len(waiting)))]
+            for answer in await asyncio.gather(*some, return_exceptions=True):
+                if answer is not None:
+                    raise answer
+    finally:
+        for call in waiting:
+            call.close()
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 The pressure: a label can be written by whoever may make a Pod, and a name comes again; a UID does not. What must stay
 true: a token is believed only if the API server finds it valid now, for our audience, and bound to a Pod that exists
-and that the very WorkerPool controls which the worker names.
+and that the very WorkerPool controls which the worker names, itself or through a Job; each link by its UID.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mahavishnu_operator.backends.kubernetes.settings import POD
+from mahavishnu_operator.backends.kubernetes.ownership import controller_of
+from mahavishnu_operator.backends.kubernetes.settings import JOB, POD
 from mahavishnu_operator.dispatch.errors import Forbidden, TryAgain
 from mahavishnu_operator.dispatch.protocol import Identity
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
-from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj
+from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Kind, Obj
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -61,13 +62,18 @@ class PodTokens:
         return user
 
     async def _pod(self, key: Key, uid: str) -> Obj:
-        try:
-            pod = await self.resources.get(POD, key)
-        except NotFound:
-            pod = {"metadata": {}}
-        if pod["metadata"].get("uid") != uid:
+        pod = await self.very(POD, key, uid)
+        if pod is None:
             raise Forbidden(f"Pod {key} of this token has gone", hint="a new Pod has a token of its own")
         return pod
+
+    async def very(self, kind: Kind, key: Key, uid: str) -> Obj | None:
+        """The object with that name and UID, as the API server has it now."""
+        try:
+            obj = await self.resources.get(kind, key)
+        except NotFound:
+            return None
+        return obj if obj["metadata"]["uid"] == uid else None
 
 
 class TokenReviewer:
@@ -79,23 +85,37 @@ class TokenReviewer:
     async def identify(self, token: str) -> Identity | None:
         """The worker behind a token; None: nobody's. Forbidden: a Pod's that is no worker. TryAgain: no answer."""
         pod = await self._tokens.pod_of(token)
-        return None if pod is None else self._worker(Key.of(pod), pod)
+        if pod is None:
+            return None
+        try:
+            return await self._worker(Key.of(pod), pod)
+        except Forbidden:
+            raise
+        except MahavishnuError as error:
+            raise TryAgain(
+                f"the API server could not say whose Pod this is: {error}", hint="try again", reason="Unreachable"
+            ) from error
 
-    def _worker(self, key: Key, pod: Obj) -> Identity:
-        owner = controller_of(pod)
-        if owner is None or (owner["kind"], owner["apiVersion"]) != (WORKER_POOL.kind, WORKER_POOL.api):
+    async def _worker(self, key: Key, pod: Obj) -> Identity:
+        owner, name, once = controller_of(pod), key.name, False
+        if owner is not None and _is(owner, JOB):
+            job = await self._tokens.very(JOB, Key(key.namespace, owner["name"]), owner["uid"])
+            if job is None:
+                raise Forbidden(f"Pod {key} belongs to a Job {owner['name']} that has gone", hint="it will be deleted")
+            owner, name, once = controller_of(job), job["metadata"]["name"], True
+        if owner is None or not _is(owner, WORKER_POOL):
             raise Forbidden(f"Pod {key} is not controlled by a WorkerPool", hint="workers are started by the operator")
         pool = Key(key.namespace, owner["name"])
         if self._pool_uid(pool) != owner["uid"]:
             raise Forbidden(
                 f"Pod {key} belongs to a WorkerPool {pool} that does not exist any more", hint="it will be deleted"
             )
-        return Identity(str(pool), key.name, guarded=True)
+        # The Pod of a Job is made busy and stays so: nothing has to be marked before its lease.
+        return Identity(str(pool), name, guarded=not once, once=once)
 
 
-def controller_of(obj: Obj) -> Obj | None:
-    """The ownerReference of the object that controls this one."""
-    return next((o for o in obj["metadata"].get("ownerReferences") or () if o.get("controller")), None)
+def _is(owner: Obj, kind: Kind) -> bool:
+    return (owner["kind"], owner["apiVersion"]) == (kind.kind, kind.api)
 
 
 def _pod_of(user: Obj) -> tuple[Key, str]:

@@ -70,7 +70,7 @@ class Admission:
         check_register(request)
         core.check_alive()
         session, worker, before = core.workers.register(
-            request, wall=core.wall(), now=core.clock(), guarded=found.guarded
+            request, wall=core.wall(), now=core.clock(), guarded=found.guarded, once=found.once
         )
         await self._settle_holds(worker, before, request.holds)
         core.worker_changed(worker.pool, worker.name)
@@ -113,7 +113,7 @@ class Admission:
             )
         )
 
-    async def gone(self, *, pool: str, worker: str, message: str) -> None:
+    async def gone(self, *, pool: str, worker: str, message: str, failure: FailureClass, reason: str) -> None:
         """A worker's process is dead: its leases end now, its session and token with it."""
         core = self._core
         id_ = worker_id(pool, worker)
@@ -126,8 +126,8 @@ class Admission:
         await core.finish(
             self._settler.lose(
                 core.leases.of_worker(id_),
-                FailureClass.WORKER_LOST,
-                reason="WorkerGone",
+                failure,
+                reason=reason,
                 message=message or f"the process of worker {id_} has ended",
             )
         )

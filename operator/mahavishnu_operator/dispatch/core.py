@@ -178,7 +178,11 @@ class Core:
 
     def free_slots(self, worker: Worker) -> int:
         """How many tasks a worker could start now; negative when it was leased some ahead."""
-        return (0 if self.workers.cordoned(worker.id) else worker.slots) - self.held(worker)
+        return (0 if self.takes_nothing(worker) else worker.slots) - self.held(worker)
+
+    def takes_nothing(self, worker: Worker) -> bool:
+        """Whether it is leased nothing more: it has had its one task, or its machine takes no new work."""
+        return worker.spent or self.workers.cordoned(worker.id)
 
     def can_take(self, worker: Worker, uid: str) -> bool:
         """Whether it may be leased the next task of that job now."""
@@ -187,8 +191,10 @@ class Core:
     def most_held(self, worker: Worker, uid: str) -> int:
         """How many leases this worker may have, if the next is one of that job."""
         job, pool = self.ledger.jobs[uid], self.ledger.pool(worker.pool)
-        if self.workers.cordoned(worker.id):
+        if self.takes_nothing(worker):
             return 0
+        if worker.once:
+            return 1
         if job.quick:
             return self.held(worker) + self.pace.max_batch
         # Ahead of a free slot only while there is enough for every worker: an idle one comes first.

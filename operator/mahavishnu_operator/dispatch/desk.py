@@ -194,7 +194,7 @@ class Desk:
         it came when it was leaving already.
         """
         core = self._core
-        core.workers.remove(worker)
+        core.workers.leave(worker)
         core.waiting.wake_worker(worker)
         await self._hand_back(worker, core.leases.of_worker(worker.id), "the worker left", unstarted=True)
         core.worker_changed(worker.pool, worker.name)

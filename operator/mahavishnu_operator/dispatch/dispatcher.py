@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Self
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TokenRecord
@@ -31,7 +32,7 @@ from .grants import Lessor
 from .jobs import Jobs
 from .meters import Meters
 from .outcomes import Settler
-from .protocol import JobProgress, PoolLoad, WorkerView
+from .protocol import Demand, JobProgress, PoolLoad, WorkerView
 from .recovery import rebuild
 from .timekeeper import Timekeeper
 from .visitors import Visitors
@@ -176,6 +177,7 @@ class Dispatcher:
                 registered_at=worker.registered_at,
                 idle_seconds=None if worker.idle_from is None else core.clock() - worker.idle_from,
                 tasks_done=worker.tasks_done,
+                spent=worker.spent,
             )
             for worker in core.workers.of_pool(pool)
         )
@@ -189,6 +191,26 @@ class Dispatcher:
             idle_since=core.idle_since(pool),
             idle_seconds=None if known.idle_from is None else core.clock() - known.idle_from,
             workers=workers,
+        )
+
+    def demand(self, pool: str, workers: Collection[str]) -> Demand:
+        """What a pool could lease now, and which of these workers have no need of it."""
+        core = self.core
+        ids = {name: worker_id(pool, name) for name in workers}
+        holding = frozenset(name for name, id_ in ids.items() if core.leases.count_of(id_))
+        left = frozenset(name for name, id_ in ids.items() if core.workers.has_left(id_))
+        known = core.ledger.pools.get(pool)
+        if known is None:
+            return Demand(holding=holding, left=left)
+        now = core.clock()
+        ready = known.queue.ready(now)
+        ripe = known.queue.next_ripe()
+        return Demand(
+            tasks=sum(ready.values()),
+            longest_seconds=max((core.ledger.jobs[uid].record.task_timeout_seconds for uid in ready), default=0.0),
+            ripe_in=None if ripe is None else max(0.0, ripe - now),
+            holding=holding,
+            left=left,
         )
 
     # --- workers ---------------------------------------------------------------------------------
@@ -215,11 +237,19 @@ class Dispatcher:
         core.waiting.wake_worker(registered)
         return core.held(registered) == 0
 
-    async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:
-        """Its process is dead: its attempts end now, its token too."""
+    async def worker_gone(
+        self,
+        *,
+        pool: str,
+        worker: str,
+        message: str,
+        failure: FailureClass = FailureClass.WORKER_LOST,
+        reason: str = "WorkerGone",
+    ) -> None:
+        """Its process is dead: its attempts end now, in that class and for that reason; its token too."""
         self.core.check_alive()
         self.engagement.forget(worker_id(pool, worker))
-        await self.admission.gone(pool=pool, worker=worker, message=message)
+        await self.admission.gone(pool=pool, worker=worker, message=message, failure=failure, reason=reason)
 
     def set_cordoned(self, *, pool: str, worker: str, cordoned: bool) -> None:
         """Lease a worker nothing new while its machine takes no new work."""

@@ -38,7 +38,7 @@ class Lessor:
         those not more than its share: a task must not wait behind a long one while a second worker is idle.
         """
         core = self._core
-        if core.workers.cordoned(worker.id):
+        if core.takes_nothing(worker):
             return []
         pool = core.ledger.pool(worker.pool)
         now = core.clock()
@@ -119,6 +119,7 @@ class Lessor:
             core.changed(worker.pool, task.key.job)
             held.append(task)
         meters.grants.inc(len(held))
+        worker.granted += len(held)
         if held:
             worker.idle_from = None
         return held

@@ -7,10 +7,11 @@ returns, what it did is durable; `progress` is derived from tasks, never counted
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskRecord
 
@@ -53,15 +54,20 @@ class WorkerView:
     registered_at: float  # seconds since the Unix epoch
     idle_seconds: float | None  # for how long it has held no lease, whatever clocks say; None while it holds one
     tasks_done: int
+    spent: bool = False  # it was leased the one task that it may have
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which worker a token belongs to. `pool` is `namespace/name`; `guarded`: busy ones are protected (engagement)."""
+    """Which worker a token belongs to. `pool` is `namespace/name`; `guarded`: busy ones are protected (engagement).
+
+    `once`: it is leased one task and no other.
+    """
 
     pool: str
     worker: str
     guarded: bool
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,25 @@ class PoolLoad:
     workers: tuple[WorkerView, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What workers that are made for one task each are needed for, and which of those that exist are taken.
+
+    `tasks`: how many could be leased at once, to workers that there are not yet; the longest of them may run for
+    `longest_seconds`. `ripe_in`: seconds until a task that waits for its next try is one of them; None: none waits.
+    `holding` have a lease, registered or not; `left` said that they go.
+    """
+
+    tasks: int = 0
+    longest_seconds: float = 0.0
+    ripe_in: float | None = None
+    holding: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+
+
+NO_DEMAND = Demand()
+
+
 class Dispatch(Protocol):
     """Keys of pools are `namespace/name`."""
 
@@ -169,6 +194,10 @@ class Dispatch(Protocol):
         """The pool's queue and workers; a pool never heard of has been idle since this was first asked."""
         ...
 
+    def demand(self, pool: str, workers: Collection[str]) -> Demand:
+        """What a pool could lease now, and which of these workers have no need of it."""
+        ...
+
     async def issue_token(self, *, pool: str, worker: str) -> str:
         """A new secret for one worker; its digest is stored."""
         ...
@@ -181,6 +210,14 @@ class Dispatch(Protocol):
         """Lease a worker nothing new while its machine takes no new work."""
         ...
 
-    async def worker_gone(self, *, pool: str, worker: str, message: str) -> None:
-        """Its process is known to be dead: its attempts end now (class worker-lost), its token too."""
+    async def worker_gone(
+        self,
+        *,
+        pool: str,
+        worker: str,
+        message: str,
+        failure: FailureClass = FailureClass.WORKER_LOST,
+        reason: str = "WorkerGone",
+    ) -> None:
+        """Its process is known to be dead: its attempts end now, in that class and for that reason; its token too."""
         ...

@@ -206,6 +206,19 @@ class TaskQueue:
             return min(found, key=_Job.rank).uid
         return found[0].uid if found else None
 
+    def ready(self, now: float) -> dict[str, int]:
+        """How many tasks of each job anybody could be handed at once."""
+        self._ripen(now)
+        found: dict[str, int] = {}
+        for line in self._lanes.get(ANYBODY, {}).values():
+            for uid in line.jobs:
+                job = self._jobs[uid]
+                room = job.parallelism - job.running if job.parallelism else len(job.ready)
+                number = 0 if job.paused else min(len(job.ready), room)
+                if number > 0:
+                    found[uid] = number
+        return found
+
     def first_of(self, uid: str) -> str:
         """The task that `pop` takes when it is the turn of this job. ValueError when none of it is ready."""
         job = self._job(uid)

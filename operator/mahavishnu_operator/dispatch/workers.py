@@ -43,14 +43,21 @@ class Worker:
     granting: int = 0  # tasks taken for it whose grant is being written
     tasks_done: int = 0
     guarded: bool = False  # its backend protects busy workers, and is told of each before it is one
+    once: bool = False  # it is made for one task
+    granted: int = 0  # tasks leased to it in this session, or held when it began
     ahead: bool = False  # it hands back what it cannot begin, so it may be leased short tasks ahead
     drain_told: bool = False
     told: frozenset[tuple[Hold, bool]] = frozenset()  # cancelled and lost holds, and whether it had named them
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def spent(self) -> bool:
+        """It was made for one task and has had it."""
+        return self.once and self.granted > 0
+
 
 class Workers:
-    """Workers by name and by session. Drain marks outlive registrations: they are about the name."""
+    """Workers by name and by session. Marks outlive registrations: they are about the name."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Worker] = {}
@@ -58,12 +65,13 @@ class Workers:
         self._by_pool: dict[str, dict[str, Worker]] = {}
         self._draining: set[str] = set()
         self._cordoned: set[str] = set()
+        self._left: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def register(
-        self, request: RegisterRequest, *, wall: float, now: float, guarded: bool = False
+        self, request: RegisterRequest, *, wall: float, now: float, guarded: bool = False, once: bool = False
     ) -> tuple[str, Worker, Worker | None]:
         """A new session for a worker: (session, worker, the registration that it replaces)."""
         session = secrets.token_urlsafe(32)
@@ -81,7 +89,10 @@ class Workers:
             last_seen=now,
             tasks_done=before.tasks_done if before is not None else 0,
             guarded=guarded,
+            once=once,
+            granted=len(request.holds),
         )
+        self._left.discard(id_)
         if before is not None:
             self.remove(before)
         self._by_id[id_] = worker
@@ -136,6 +147,17 @@ class Workers:
         """Its process is gone."""
         self._draining.discard(id_)
         self._cordoned.discard(id_)
+        self._left.discard(id_)
+
+    def leave(self, worker: Worker) -> None:
+        """End the session of one that goes; of one made for one task, remember that it went."""
+        self.remove(worker)
+        if worker.once:
+            self._left.add(worker.id)
+
+    def has_left(self, id_: str) -> bool:
+        """It was made for one task and said that it goes."""
+        return id_ in self._left
 
     def cordon(self, id_: str, *, cordoned: bool) -> bool:
         """Lease nothing to that name while its machine takes no new work; whether that is news."""

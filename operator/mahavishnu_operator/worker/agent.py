@@ -74,7 +74,7 @@ async def _run_with_host(config: WorkerConfig) -> int:
 async def _leave_with_host(agent: Agent, runners: RemoteRunners) -> None:
     await runners.lost.wait()
     log.error("the runner host has gone, and this worker with it: look at the other container of this Pod")
-    agent.leave_at_once()
+    await agent.leave_without_runners()
 
 
 async def _die_with_parent(scratch: Path) -> None:

@@ -17,7 +17,7 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     `git_ca_pem`: certificates that prove git servers, instead of the machine's.
     `token`, or `token_file` where somebody renews it. `ca_file` or `ca_pem`: certificates that prove a dispatcher at
     https, instead of the machine's. `runner_socket`: where to wait for a runner host; empty: runners are children of
-    the agent.
+    the agent. `one_task_seconds`: run one task whose time-out is that long at most, and leave; 0: as many as come.
     """
 
     server: str
@@ -32,6 +32,7 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     runner_socket: str = ""
     slots: int = 1
     grace_seconds: float = 60.0
+    one_task_seconds: float = 0.0
     log_level: str = "info"
 
 

@@ -49,6 +49,8 @@ KNOWN_NEWS_PAUSE_SECONDS = 0.5  # a renew that only repeats what is being done a
 EARLY_ANSWER_PAUSE_SECONDS = 0.1
 IDLE_LOOK_SECONDS = 1.0
 GOODBYE_SECONDS = 4.0  # after the grace: for handing back, last results and leaving
+PATIENCE_SECONDS = 10.0  # a worker for one task waits that long for it
+VERDICT_SECONDS = 30.0  # for a kubelet and an operator to say what became of the runner's container
 
 
 class Agent:
@@ -97,6 +99,16 @@ class Agent:
         self._draining.set()
         self._hurry.set()
 
+    async def leave_without_runners(self) -> None:
+        """The runners are dead. A worker for one task keeps its lease for those to end who see why they are."""
+        if self._config.one_task_seconds:
+            for held in self._holdings.all:
+                held.cancel.set()  # whatever is left of the runners
+            with suppress(TimeoutError):
+                async with asyncio.timeout(VERDICT_SECONDS):
+                    await self._nothing_held()
+        self.leave_at_once()
+
     async def _unless_draining(self, work: Coroutine[Any, Any, object]) -> bool:
         """Do `work`, but no longer than until a drain begins; whether it was done."""
         draining, working = asyncio.create_task(self._draining.wait()), asyncio.create_task(work)
@@ -121,15 +133,13 @@ class Agent:
                         group.create_task(self._hand_back_stuck()),
                     ]
                     serving = [group.create_task(self._serve(slot)) for slot in slots]
-                    await self._unless_draining(self._lease())
-                    await self._finish(serving)
-                    for task in talking:
-                        task.cancel()
+                    await self._unless_draining(self._lease_one() if self._config.one_task_seconds else self._lease())
+                    await self._finish(serving, talking)
         finally:
             for slot in slots:
                 await slot.close()
 
-    async def _finish(self, serving: list[asyncio.Task[None]]) -> None:
+    async def _finish(self, serving: list[asyncio.Task[None]], talking: list[asyncio.Task[None]]) -> None:
         """Let what runs end within the grace, hand back the rest, and leave."""
         self._draining.set()
         with suppress(TimeoutError):
@@ -147,6 +157,8 @@ class Agent:
                 unfinished = [held for held in self._holdings.all if held.result is None]
                 await self._hand_back(unfinished, "the worker was stopped and its grace is over")
                 await self._nothing_held()
+                for task in talking:
+                    task.cancel()  # a renewal that is answered after we left would register anew
                 with suppress(CallFailed):
                     await self._client.tell("/v1/leave", Empty())
             log.info("left", pool=self._config.pool, worker=self._config.worker)
@@ -155,6 +167,8 @@ class Agent:
                 "stopped without a word from the dispatcher; what was held will be done again",
                 tasks=[hold.task for hold in self._holdings.holds],
             )
+            for task in talking:
+                task.cancel()
 
     async def _nothing_held(self) -> None:
         while self._holdings.holds:
@@ -208,13 +222,33 @@ class Agent:
             if not answer.grants and time.monotonic() - asked_at < wait / 2:
                 await asyncio.sleep(EARLY_ANSWER_PAUSE_SECONDS)  # whatever answers so is not to be asked in a circle
 
+    async def _lease_one(self) -> None:
+        """Have one task, and hold it to its end. Whoever made this worker makes another one when there is none."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (left := until - (asked_at := time.monotonic())) > 0:
+            wait = min(left, self._client.pace.lease_seconds / 3)
+            request = LeaseRequest(max=1, wait_seconds=wait)
+            answer = await self._client.call("/v1/lease", request, LeaseResponse, seconds=wait + ANSWER_SECONDS)
+            for grant in answer.grants:
+                self._holdings.take(grant, asked_at=asked_at)
+                if grant.timeout_seconds > self._config.one_task_seconds:
+                    await self._hand_back(self._holdings.all, "it may run longer than its worker", unstarted=True)
+            if answer.grants or answer.drain:
+                return await self._nothing_held()
+            if time.monotonic() - asked_at < wait / 2:
+                await asyncio.sleep(EARLY_ANSWER_PAUSE_SECONDS)
+        return None
+
     async def _serve(self, slot: Slot) -> None:
         await slot.warm()
         try:
             while True:
                 held = await self._holdings.next_to_start()
                 begun = time.monotonic()
-                self._holdings.finish(held, await self._execute(slot, held))
+                work = await self._execute(slot, held)
+                if self._config.one_task_seconds and self._runners.lost.is_set():
+                    return  # what became of the runner's container others see, and say what it means
+                self._holdings.finish(held, work)
                 if not isinstance(held.grant.spec, PlanTask):  # says nothing about the tasks that it makes
                     self._pace = self._pace.after(time.monotonic() - begun)
         finally:

@@ -95,6 +95,7 @@ class RemoteRunners:
         try:
             answer = await self._ask(End(runner.number, str(scratch or "")))
         except ConnectionError:
+            self.lost.set()
             return -signal.SIGKILL
         return answer.code if isinstance(answer, Ended) else -signal.SIGKILL
 

@@ -55,6 +55,11 @@ class RunnerSource(Protocol):
         """A folder of this agent alone."""
         ...
 
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when there will be no more runners, and those that were are dead."""
+        ...
+
     async def start(self) -> Runner:
         """A new runner. OSError when there can be none."""
         ...
@@ -89,6 +94,7 @@ class ChildRunners:
     shared: Sequence[str] = ()  # folders that are closed to tools, but for their own in them
     pids: set[int] = field(default_factory=set)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lost: asyncio.Event = field(default_factory=asyncio.Event)  # never: they end with this process
 
     async def start(self) -> ChildRunner:
         """Start a process."""

@@ -10,7 +10,7 @@ import pytest
 from mahavishnu_operator.api.implemented import ACTED_ON, NOT_YET, unsupported_fields
 from mahavishnu_operator.api.schema import MODELS, kind_schema
 from mahavishnu_operator.api.validation import admit
-from tests.manifest_cases import DIGEST, Manifest, job, k8s, pool, scan, task
+from tests.manifest_cases import Manifest, job, k8s, pool, scan, task
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -49,7 +49,7 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
     ("manifest", "fields"),
     [
         (k8s(env=[{"name": "A", "value": "b"}]), ["spec.kubernetes.env"]),
-        (pool(backend="kubernetes", isolation="PerTask"), ["spec.isolation"]),
+        (pool(backend="kubernetes", kubernetes={"env": [{"name": "A", "value": "1"}]}), ["spec.kubernetes.env"]),
         (pool(workerType="terminal-claude"), ["spec.workerType"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
         (scan(SSH), ["spec.source.git.url"]),
@@ -58,7 +58,7 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
         (scan(changedSince="main"), ["spec.scan.changedSince"]),
         (scan(incremental={"enabled": True}), ["spec.scan.incremental.enabled"]),
         (task(prompt="x", files=["a"]), ["spec.tasks[0].prompt", "spec.tasks[0].files"]),
-        (task(inputRef={"sha256": DIGEST}), ["spec.tasks[0].inputRef"]),
+        (task(inputRef={"sha256": "0" * 64}), ["spec.tasks[0].inputRef"]),
         (job(tasks=WORKTREE, source={"path": "/srv"}), ["spec.tasks[1].workspace"]),
     ],
 )

@@ -20,6 +20,7 @@ from mahavishnu_operator.dispatch.protocol import PoolLoad, WorkerView
 
 NOW = 10_000.0
 REVISION = "new"
+ENDED = (WorkerPhase.FAILED, WorkerPhase.FINISHED)
 
 
 def spec(**fields: Any) -> WorkerPoolSpec:
@@ -326,14 +327,14 @@ def test_a_busy_worker_is_never_stopped(given_state: PoolState) -> None:
 @given(states())
 def test_the_greatest_number_is_never_exceeded_by_a_start(given_state: PoolState) -> None:
     decision = decide_pool(given_state)
-    alive = [w for w in given_state.observed if w.phase is not WorkerPhase.FAILED]
+    alive = [w for w in given_state.observed if w.phase not in ENDED]
     assert given_state.spec is not None
     assert decision.start == 0 or len(alive) + decision.start <= given_state.spec.max_workers
 
 
 @given(states())
 def test_a_failed_worker_never_counts(given_state: PoolState) -> None:
-    failed = {w.name for w in given_state.observed if w.phase is WorkerPhase.FAILED}
+    failed = {w.name for w in given_state.observed if w.phase in ENDED}
     healthy = tuple(w for w in given_state.observed if w.name not in failed)
     decision = decide_pool(given_state)
     without = decide_pool(replace(given_state, observed=healthy, crash=decision.crash))

@@ -125,6 +125,16 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.queue.reserves == any(self.worker[uid] for uid in self.waiting)
 
     @invariant()
+    def what_anybody_could_be_handed_at_once_is_known(self) -> None:
+        found: dict[str, int] = {}
+        for uid, tasks in self.waiting.items():
+            ready = sum(1 for *_, not_before in tasks.values() if not_before <= self.now)
+            room = self.limit[uid] - self.running[uid] if self.limit[uid] else ready
+            if not self.worker[uid] and uid not in self.paused and (number := min(ready, room)) > 0:
+                found[uid] = number
+        assert self.queue.ready(self.now) == found
+
+    @invariant()
     def the_length_is_what_waits_in_jobs_that_are_not_paused(self) -> None:
         assert len(self.queue) == sum(len(t) for uid, t in self.waiting.items() if uid not in self.paused)
 

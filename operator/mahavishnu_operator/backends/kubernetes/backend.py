@@ -23,7 +23,9 @@ from mahavishnu_operator.resources.protocol import EventType, Key, Obj, WatchEve
 from mahavishnu_operator.resources.selection import Selection
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
-from .guards import BUDGET, NETWORK_POLICY, disruption_budget, guard_name, network_policy
+from .fresh import FreshWorkers
+from .guards import BUDGET, NETWORK_POLICY, NOT_SAFE_TO_EVICT, disruption_budget, guard_name, network_policy
+from .ownership import controller_of, pool_of
 from .phases import observe_pod
 from .pods import worker_pod
 from .settings import NODE, POD, KubernetesSettings
@@ -31,8 +33,6 @@ from .settings import NODE, POD, KubernetesSettings
 log = structlog.get_logger(__name__)
 
 FIELD_MANAGER = "mahavishnu"
-# What autoscalers of nodes ask a Pod before they take its node away: cluster-autoscaler, and karpenter.
-NOT_SAFE_TO_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 OnChange = Callable[[Key], None]
 OnExit = Callable[[Key, str, str], Awaitable[None]]
@@ -73,21 +73,31 @@ class KubernetesBackend:
         self._prepared: dict[str, tuple[Obj, ...]] = {}  # by pool UID: what stands around it
         self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
         self._gone: asyncio.Queue[tuple[Key, str, str]] = asyncio.Queue()
+        self._fresh = FreshWorkers(
+            resources,
+            settings,
+            on_change=on_change,
+            on_gone=lambda pool, worker, message: self._gone.put_nowait((pool, worker, message)),
+            chosen=chosen,
+            namespaces=namespaces,
+        )
 
     async def run(self) -> None:
-        """List and watch Pods, and report those that have gone, until cancelled."""
+        """List and watch Pods and Jobs, and report workers that have gone, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report_gone())
-            for reflector in (*self._reflectors.values(), self._nodes):
+            for reflector in (*self._reflectors.values(), *self._fresh.reflectors.values(), self._nodes):
                 group.create_task(reflector.run())
 
     async def observe(self, pool: Key) -> list[ObservedWorker]:
         """The Pods of a pool. BackendError: they have not been listed yet."""
-        if not all(reflector.synced.is_set() for reflector in self._reflectors.values()):
+        following = (*self._reflectors.values(), *self._fresh.reflectors.values())
+        if not all(reflector.synced.is_set() for reflector in following):
             raise BackendError(
-                f"the Pods of pool {pool} are not known yet: the API server has not answered a complete list"
+                f"the Pods and Jobs of pool {pool} are not known yet: the API server has not answered a complete list"
             )
-        return [observe_pod(pod) for pod in self._pods.get(pool, {}).values()]
+        warm = [observe_pod(pod) for pod in self._pods.get(pool, {}).values()]
+        return warm + self._fresh.observe(pool)
 
     async def prepare(self, template: PoolTemplate) -> None:
         """Apply the pool's PodDisruptionBudget and, unless it is unmanaged, its NetworkPolicy. BackendError."""
@@ -117,7 +127,10 @@ class KubernetesBackend:
         self._take_in(EventType.MODIFIED, await self._resources.merge(POD, Key(namespace, worker), patch))
 
     async def start(self, template: PoolTemplate, worker: str) -> None:
-        """Make a Pod. BackendError: the API server refused it, or did not answer."""
+        """Make a Pod, or a Job of one. BackendError: the API server refused it, or did not answer."""
+        if template.task_seconds:
+            await self._fresh.start(template, worker)
+            return
         manifest = worker_pod(template, worker, self._settings)
         try:
             pod = await self._resources.create(POD, manifest)
@@ -130,6 +143,9 @@ class KubernetesBackend:
 
     async def stop(self, pool: Key, worker: str, *, grace_seconds: float) -> None:
         """Delete the Pod: SIGTERM now, SIGKILL after the grace and what its spec adds to it."""
+        if self._fresh.has(pool, worker):
+            await self._fresh.delete(pool, worker, at_once=grace_seconds == 0)
+            return
         pod = self._pods.get(pool, {}).get(worker)
         if pod is None or (observe_pod(pod).phase is WorkerPhase.STOPPING and grace_seconds > 0):
             return
@@ -137,6 +153,9 @@ class KubernetesBackend:
 
     async def remove(self, pool: Key, worker: str) -> None:
         """Delete a Pod that ended."""
+        if self._fresh.has(pool, worker):
+            await self._fresh.delete(pool, worker, at_once=False)
+            return
         pod = self._pods.get(pool, {}).get(worker)
         if pod is not None and observe_pod(pod).phase is WorkerPhase.FAILED:
             await self._delete(pool, pod, grace=0)
@@ -164,11 +183,14 @@ class KubernetesBackend:
     def _changed(self, key: Key) -> None:
         reflector = self._reflectors.get(None) or self._reflectors[key.namespace]
         pod = reflector.store.get(key)
+        fresh = self._fresh.pod_changed(key, pod)
         if pod is not None:
-            pool = _pool_of(pod)
+            pool = pool_of(pod)
+            if fresh is not None and (owner := controller_of(pod)) is not None:
+                self._tell_cordon(fresh, owner["name"], pod)
             if pool is not None:
                 self._pods.setdefault(pool, {})[key.name] = pod
-                self._tell_cordon(pool, pod)
+                self._tell_cordon(pool, key.name, pod)
                 self._on_change(pool)
             return
         for pool, pods in list(self._pods.items()):
@@ -180,16 +202,16 @@ class KubernetesBackend:
                 self._on_change(pool)
 
     def _node_changed(self, node: Key) -> None:
-        for pool, pods in self._pods.items():
-            for pod in pods.values():
-                if pod["spec"].get("nodeName") == node.name:
-                    self._tell_cordon(pool, pod)
+        warm = ((pool, name, pod) for pool, pods in self._pods.items() for name, pod in pods.items())
+        for pool, worker, pod in (*warm, *self._fresh.pods()):
+            if pod["spec"].get("nodeName") == node.name:
+                self._tell_cordon(pool, worker, pod)
 
-    def _tell_cordon(self, pool: Key, pod: Obj) -> None:
+    def _tell_cordon(self, pool: Key, worker: str, pod: Obj) -> None:
         name = pod["spec"].get("nodeName")
         node = self._nodes.store.get(Key("default", name)) if name else None
         if node is not None:
-            self._on_cordon(pool, pod["metadata"]["name"], bool(node["spec"].get("unschedulable")))
+            self._on_cordon(pool, worker, bool(node["spec"].get("unschedulable")))
 
     async def _report_gone(self) -> None:
         while True:
@@ -198,10 +220,3 @@ class KubernetesBackend:
                 await self._on_exit(pool, worker, message)
             except MahavishnuError as error:  # its leases end by their deadline instead
                 log.warning("a worker's end could not be noted", pool=str(pool), worker=worker, error=str(error))
-
-
-def _pool_of(pod: Obj) -> Key | None:
-    """The pool that controls a Pod; labels do not tell."""
-    meta = pod["metadata"]
-    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
-    return None if owner is None or owner["kind"] != "WorkerPool" else Key(meta["namespace"], owner["name"])

@@ -19,6 +19,8 @@ NETWORK_POLICY = Kind("NetworkPolicy", "networkpolicies", "networkpolicy", "netp
 # More than there can ever be. With maxUnavailable 0 the expected number would come from the pool's /scale, and busy
 # Pods above it, as there are in every scale-down, could be evicted.
 ALL_OF_THEM = 2_147_483_647
+# What autoscalers of nodes ask a Pod before they take its node away: cluster-autoscaler, and karpenter.
+NOT_SAFE_TO_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 
 def disruption_budget(pool: Key, uid: str) -> Obj:

@@ -51,9 +51,9 @@ def observe_pod(pod: Obj) -> ObservedWorker:
         name=meta["name"],
         phase=phase,
         revision=(meta.get("annotations") or {}).get(Label.REVISION, ""),
-        started_at=_seconds(status.get("startTime") or meta.get("creationTimestamp")) or 0.0,
+        started_at=moment(status.get("startTime") or meta.get("creationTimestamp")) or 0.0,
         message=message,
-        ended_at=_seconds(ended.get("finishedAt")) if ended is not None else None,
+        ended_at=moment(ended.get("finishedAt")) if ended is not None else None,
         trouble=trouble,
     )
 
@@ -108,5 +108,6 @@ def _joined(reason: str | None, message: str | None) -> str:
     return ": ".join(part for part in (reason, message) if part)
 
 
-def _seconds(text: str | None) -> float | None:
+def moment(text: str | None) -> float | None:
+    """A time of the API server in seconds since the Unix epoch."""
     return datetime.fromisoformat(text).timestamp() if text else None

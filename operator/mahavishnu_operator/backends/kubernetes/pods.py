@@ -94,6 +94,7 @@ def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, s
         *("worker", "--dispatcher", settings.dispatcher_url, "--pool", str(template.key), "--name", name),
         *("--slots", str(template.slots), "--grace", str(spec.drain.grace_seconds)),
         *("--token-file", f"{TOKEN_FOLDER}/token", "--runner-socket", f"{SOCKET_FOLDER}/runner.sock"),
+        *(("--one-task", f"{template.task_seconds:g}") if template.task_seconds else ()),
     ]
     return {
         "name": AGENT,
