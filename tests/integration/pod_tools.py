@@ -48,14 +48,17 @@ class WorkerPods:
         """The resourceVersion of the list of them now."""
         return (await self._site.resources.list(POD, namespace=self._site.namespace)).resource_version
 
-    async def made_since(self, version: str, *, seconds: float = 1.0) -> int:
+    async def made_since(self, version: str, *, seconds: float = 0.0) -> int:
         """How many Pods were made since then, until so many seconds from now."""
-        made: set[str] = set()
+        listing = await self._site.resources.list(POD, namespace=self._site.namespace)
+        there, made = {pod["metadata"]["uid"] for pod in listing.items}, set[str]()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._site.watch(POD, version) as events:
-                async for event in events:
+            async with asyncio.timeout(seconds or self._site.deadline), self._site.watch(POD, version) as events:
+                while seconds or not there <= made:
+                    event = await anext(events)
                     if event.type is EventType.ADDED:
                         made.add(event.object["metadata"]["uid"])
+        assert there <= made, "the watch did not tell of all Pods that are there"
         return len(made)
 
     def token(self, pod: Obj, *, audience: str = AUDIENCE) -> str:
