@@ -195,4 +195,4 @@ def node_namespace(node_cluster: Cluster) -> Iterator[str]:
         node_cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=60s")
         yield name
     finally:
-        node_cluster.kubectl("delete", "namespace", name, "--wait=false")
+        node_cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
