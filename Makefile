@@ -97,6 +97,10 @@ chaos: $(STAMP) packages cluster-binaries ## the long storms of faults alone, wi
 bench: $(VENV)/.bench-installed cluster-binaries ## speed next to a yardstick in the same run, as JSON lines (NAME=... for one)
 	$(BIN)/python -m benchmarks $(NAME)
 
+.PHONY: bench-cluster
+bench-cluster: $(STAMP) packages cluster-binaries ## speed with Pods as workers, real and simulated (as root; NAME=... for one)
+	$(BIN)/python -m benchmarks.cluster $(NAME)
+
 $(VENV)/.bench-installed: $(STAMP) requirements/bench.lock
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.lock
 	touch $@

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from importlib import import_module
 
 from mahavishnu_operator.support.logs import configure_logging
@@ -18,19 +19,19 @@ from .figures import print_line
 NAMES = ("noop", "commands", "scanjobs", "stdlib", "queued", "idle")
 
 
-def main() -> None:
-    """Run the benchmarks that were named, one after another."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+def run(package: str, known: Sequence[str], *, doc: str) -> None:
+    """Run the benchmarks of a package that were named, one after another."""
+    parser = argparse.ArgumentParser(prog=f"python -m {package}", description=doc.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all by default")
     names = parser.parse_args().names
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(unknown)}; known: {', '.join(NAMES)}")
+        parser.error(f"there is no benchmark {', '.join(unknown)}; known: {', '.join(known)}")
     configure_logging(level="warning")
     print_line("machine", cores=os.cpu_count() or 0)
-    for name in names or NAMES:
-        import_module(f"{__package__}.{name}").main()
+    for name in names or known:
+        import_module(f"{package}.{name}").main()
 
 
 if __name__ == "__main__":
-    main()
+    run("benchmarks", NAMES, doc=__doc__)

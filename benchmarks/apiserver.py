@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,16 +32,16 @@ def api_server() -> Iterator[tuple[Cluster, Path]]:
             yield plane.cluster, Path(name) / "scratch"
 
 
-async def count_writes(resources: KubernetesResources) -> Counter[str]:
-    """Writes so far, by `VERB resource[/subresource]`: of our kinds and of Events, for the rest is none of ours."""
+async def count_writes(resources: KubernetesResources, *, also: Collection[str] = ()) -> Counter[str]:
+    """Writes so far, by `VERB resource[/subresource]`: of our kinds, of Events, and of those that are named so."""
     text = (await resources.get_bytes("/metrics")).decode()
     lines = [line for line in text.splitlines() if line.startswith(REQUESTS)]
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families("\n".join(["# TYPE apiserver_request counter", *lines, ""])):
         for sample in family.samples:
             labels = sample.labels
-            ours = labels["group"] == GROUP or labels["resource"] == "events"
+            what = f"{labels['verb']} {'/'.join(filter(None, (labels['resource'], labels['subresource'])))}"
+            ours = labels["group"] == GROUP or labels["resource"] == "events" or what in also
             if ours and labels["verb"] in WRITES:
-                name = "/".join(filter(None, (labels["resource"], labels["subresource"])))
-                found[f"{labels['verb']} {name}"] += int(sample.value)
+                found[what] += int(sample.value)
     return found

@@ -11,7 +11,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +43,10 @@ def manifest(kind: str, name: str, namespace: str, spec: dict[str, Any]) -> Obj:
 
 
 class Client:
-    """Creates ScanJobs in a namespace and sees them end."""
+    """Creates ScanJobs in a namespace, for each of its pools in turn, and sees them end."""
 
-    def __init__(self, resources: KubernetesResources, namespace: str) -> None:
-        self._resources, self._namespace = resources, namespace
+    def __init__(self, resources: KubernetesResources, namespace: str, pools: Sequence[str] = (POOL,)) -> None:
+        self._resources, self._namespace, self._pools = resources, namespace, pools
         self._seen: Mapping[Key, Obj] = {}
         self._ended: dict[str, asyncio.Future[float]] = {}
         self._count = 0
@@ -72,7 +72,8 @@ class Client:
         self._count += 1
         name = f"job-{self._count}"
         ended = self._ended[name] = asyncio.get_running_loop().create_future()
-        spec = {"poolRef": {"name": POOL}, "tasks": [{"id": "t", "command": ["builtin:noop"]}]}
+        pool = self._pools[self._count % len(self._pools)]
+        spec = {"poolRef": {"name": pool}, "tasks": [{"id": "t", "command": ["builtin:noop"]}]}
         async with creating or nullcontext():
             begun = time.perf_counter()
             await self._resources.create(SCAN_JOB, manifest("ScanJob", name, self._namespace, spec))
@@ -91,12 +92,12 @@ class Client:
 
         return list(await asyncio.gather(*(one(number) for number in range(per_second * seconds))))
 
-    async def run_burst(self) -> float:
+    async def run_burst(self, jobs: int = BURST) -> float:
         """ScanJobs a second from the first creation to the last end, when created as fast as the server takes them."""
         creating = asyncio.Semaphore(IN_FLIGHT)
         begun = time.perf_counter()
-        await asyncio.gather(*(self.run_one(creating=creating) for _ in range(BURST)))
-        return BURST / (time.perf_counter() - begun)
+        await asyncio.gather(*(self.run_one(creating=creating) for _ in range(jobs)))
+        return jobs / (time.perf_counter() - begun)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from tests.cluster.client import Cluster
 from tests.cluster.process import Program, ServerProcess
 
-# kwok's own fast stages: what it writes when, in the life of a node and of a Pod.
+# What kwok writes when, in the life of a node and of a Pod.
 STAGES = Path(__file__).with_name("stages.yaml")
 LABEL = {"type": "kwok"}
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}

@@ -1,0 +1,1 @@
+"""What needs a cluster with Pods, real or simulated: `make bench-cluster`."""

@@ -1,0 +1,100 @@
+"""ScanJobs of one no-op task whose workers are warm Pods of a real node, next to a bare kopf handler in the same run.
+
+Created at 75 a second for a minute, from the request for its creation to seeing it Complete; both contenders are asked
+by one client, on one API server, one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from statistics import median, quantiles
+
+from benchmarks.apiserver import count_writes
+from benchmarks.figures import print_line
+from benchmarks.scanjobs import POOL, Client, floor, manifest
+from mahavishnu_operator.resources.connection import Connection
+from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.resources.protocol import WORKER_POOL, Key
+from tests.cluster.client import Cluster
+from tests.e2e.operating import SMALL, pod_operator
+
+from .real_node import real_node
+
+RATE, SECONDS = 75, 60
+WORKERS = 2
+READY_SECONDS = 120
+
+
+@asynccontextmanager
+async def client_in(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Client, KubernetesResources]]:
+    """A client on a fresh namespace; the namespace goes in the end, with all in it."""
+    await asyncio.to_thread(cluster.kubectl, "create", "namespace", namespace)
+    resources = KubernetesResources(Connection.from_kubeconfig(cluster.kubeconfig))
+    client = Client(resources, namespace)
+    watching = asyncio.create_task(client.watch())
+    try:
+        yield client, resources
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await resources.close()
+        for kind in ("scanjobs", "workerpools"):
+            path = f"/apis/mahavishnu.dev/v1alpha1/namespaces/{namespace}/{kind}"
+            await asyncio.to_thread(cluster.kubectl, "delete", "--raw", path)
+        await asyncio.to_thread(cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
+
+
+async def make_pool(resources: KubernetesResources, namespace: str) -> None:
+    """A pool of warm Pods, once they are ready."""
+    spec = {"backend": "kubernetes", "replicas": WORKERS, "maxWorkers": WORKERS, "kubernetes": {"resources": SMALL}}
+    await resources.create(WORKER_POOL, manifest("WorkerPool", POOL, namespace, spec))
+    async with asyncio.timeout(READY_SECONDS):
+        while await count_ready(resources, namespace) != WORKERS:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # each look is a call to the API server
+
+
+async def count_ready(resources: KubernetesResources, namespace: str) -> int:
+    """Workers of the pool that are ready."""
+    ready: int = (await resources.get(WORKER_POOL, Key(namespace, POOL)))["status"].get("ready", 0)
+    return ready
+
+
+async def latencies_of(client: Client) -> list[float]:
+    """In milliseconds, sorted; a second of warming up is left out."""
+    await client.run_at_rate(per_second=20, seconds=2)
+    return sorted(1000 * each for each in await client.run_at_rate(per_second=RATE, seconds=SECONDS))
+
+
+async def measure() -> None:
+    """The floor, then ours."""
+    found: dict[str, list[float]] = {}
+    with real_node() as (built, folder, image):
+        cluster = built.cluster
+        async with client_in(cluster, "floor") as (client, _):
+            with floor(cluster, folder):
+                found["bare kopf"] = await latencies_of(client)
+        with pod_operator(built, folder, worker_image=image) as operator:
+            async with client_in(cluster, "warm") as (client, resources):
+                await make_pool(resources, "warm")
+                before = await count_writes(resources)
+                found["mahavishnu"] = await latencies_of(client)
+                writes = (await count_writes(resources) - before).total() / (RATE * SECONDS + 40) - 1
+            operator.process.stop()
+    p50 = {name: median(waits) for name, waits in found.items()}
+    p99 = {name: quantiles(waits, n=100)[98] for name, waits in found.items()}
+    for name in found:
+        print_line("warm Pods", contender=name, per_second=RATE, p50_ms=p50[name], p99_ms=p99[name])
+    print_line(
+        "warm Pods, ratios to a bare kopf handler",
+        p50=p50["mahavishnu"] / p50["bare kopf"],
+        p99=p99["mahavishnu"] / p99["bare kopf"],
+        api_writes_a_job=writes,
+    )
+
+
+def main() -> None:
+    """Measure."""
+    asyncio.run(measure())
