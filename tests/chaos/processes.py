@@ -10,8 +10,9 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -43,13 +44,25 @@ def role(process: psutil.Process) -> str:
     return TOOL if words else ""
 
 
+def below(root: psutil.Process) -> Iterator[psutil.Process]:
+    """All descendants, asked of the kernel one by one: psutil reads the whole process table first, which takes longer
+    than a tool lives when the machine is busy.
+    """
+    for file in Path(f"/proc/{root.pid}/task").glob("*/children"):
+        with suppress(OSError, psutil.NoSuchProcess):
+            for pid in file.read_text().split():
+                child = psutil.Process(int(pid))
+                yield child
+                yield from below(child)
+
+
 def find(roots: Sequence[int], wanted: str) -> list[psutil.Process]:
     """Those below the roots that have this role, oldest first; roots that are agents are among them."""
     found = []
     for pid in roots:
         with suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
-            found += [process for process in [root, *root.children(recursive=True)] if role(process) == wanted]
+            found += [process for process in [root, *below(root)] if role(process) == wanted]
     if wanted != AGENT:
         found = [process for process in found if process.pid not in roots]
     return sorted(found, key=lambda process: process.pid)
