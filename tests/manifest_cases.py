@@ -127,12 +127,18 @@ def _pool_rules() -> Iterator[Case]:
     two = pool(backend="kubernetes", isolation="PerTask", slotsPerWorker=2)
     yield Case("per task, one slot", one, keeps="per-task-slots")
     yield Case("per task, two slots", two, breaks="per-task-slots")
-    fresh = {"backend": "kubernetes", "isolation": "PerTask"}
+    fresh: dict[str, Any] = {"backend": "kubernetes", "isolation": "PerTask"}
+    numbers: tuple[dict[str, Any], ...] = ({"minWorkers": 1}, {"replicas": 2}, {"maxWorkers": 0})
+    lives: tuple[dict[str, Any], ...] = (
+        {"autoscaling": {"mode": "HPA"}},
+        {"recycle": {"maxTasks": 5}},
+        {"retireWorkers": ["w"]},
+    )
     yield Case("per task, bounded", pool(**fresh, maxWorkers=50), keeps="per-task-number")
-    for what in ({"minWorkers": 1}, {"replicas": 2}, {"maxWorkers": 0}):
+    for what in numbers:
         yield Case(f"per task with {what}", pool(**fresh, **what), breaks="per-task-number")
     yield Case("per task, not scaled", pool(**fresh, autoscaling={"mode": "Off"}), keeps="per-task-life")
-    for what in ({"autoscaling": {"mode": "HPA"}}, {"recycle": {"maxTasks": 5}}, {"retireWorkers": ["w"]}):
+    for what in lives:
         yield Case(f"per task with {what}", pool(**fresh, **what), breaks="per-task-life")
     yield Case("isolation kept", pool(**fresh, suspend=True), old=pool(**fresh), keeps="isolation-immutable")
     yield Case("isolation changed", pool(**fresh), old=pool(backend="kubernetes"), breaks="isolation-immutable")

@@ -59,8 +59,8 @@ class PoolTemplate:
     uid: str
     slots: int
     revision: str
-    task_seconds: float = 0.0
     spec: dict[str, Any] = field(default_factory=dict)  # WorkerPool.spec as stored
+    task_seconds: float = 0.0
 
 
 class Backend(Protocol):
