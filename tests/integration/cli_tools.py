@@ -24,7 +24,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "MAHAVISHNU_CONFIG": "/nonexistent/config.yaml", **more}
 
 
-def run(*arguments: str | Path, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path | None = None, seconds: float = DEADLINE_SECONDS, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
         [MAHAVISHNU, *map(str, arguments)],
@@ -33,7 +35,7 @@ def run(*arguments: str | Path, cwd: Path | None = None, **more: str) -> subproc
         capture_output=True,
         text=True,
         check=False,
-        timeout=DEADLINE_SECONDS,
+        timeout=seconds,
     )
 
 

@@ -42,11 +42,15 @@ def python(script: str, *arguments: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Entrance:
-    """An address of this machine at which Pods of a node reach a dispatcher, and what proves it to them."""
+    """An address of this machine at which Pods of a node reach a dispatcher, and what proves it to them.
+
+    `name`: of a Service in front of it, which Pods are told instead; empty: none.
+    """
 
     host: str
     certificate: KeyPair
     authority: Path
+    name: str = ""
 
 
 class OperatorProcess:
@@ -70,7 +74,8 @@ class OperatorProcess:
         self._reservation = PortReservation(2)
         dispatch, probe = self._reservation.ports
         self.url = f"http://127.0.0.1:{probe}"
-        self.dispatcher = f"https://{entrance.host}:{dispatch}" if entrance else f"http://127.0.0.1:{dispatch}"
+        told = entrance.name or entrance.host if entrance else ""
+        self.dispatcher = f"https://{told}:{dispatch}" if entrance else f"http://127.0.0.1:{dispatch}"
         self.folder = folder
         command = [str(Path(sys.executable).with_name("mahavishnu")), "operator"]
         command += ["--kubeconfig", str(account.kubeconfig), "--data", str(folder / "data")]

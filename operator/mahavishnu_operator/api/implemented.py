@@ -22,10 +22,6 @@ def _anything(value: Any) -> bool:
     return value not in (None, [], {}, False)
 
 
-def _not_https(url: Any) -> bool:
-    return not str(url).startswith("https://")
-
-
 # Paths under spec; `[]` for the items of a list; a path covers everything below it.
 ACTED_ON: Mapping[str, tuple[str, ...]] = {
     "WorkerPool": (
@@ -58,10 +54,7 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
     "ScanJob": (
         "poolRef",
         "routing",
-        "source.path",
-        "source.archive",
-        "source.git.revision",
-        "source.git.baseRevision",
+        "source",
         "scan.tools",
         "scan.include",
         "scan.exclude",
@@ -97,9 +90,6 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
         "memory.readFrom": _anything,
     },
     "ScanJob": {
-        "source.git.url": _not_https,
-        "source.git.credentialsSecretRef": _other_than(None),
-        "source.persistentVolumeClaim": _other_than(None),
         "scan.changedSince": _anything,
         "scan.incremental.enabled": _anything,
         "tasks[].prompt": _anything,

@@ -63,7 +63,8 @@ def show_outcome(
     """Print what there is and say how it went. `shown` None: there is no report. InvalidInput: the job was refused."""
     from mahavishnu_operator.scan.terminal import print_report
 
-    _refuse_unaccepted(status)
+    if interrupt is None:  # else the person knows why it ended
+        _refuse_unaccepted(status)
     if as_json:
         print(json.dumps({"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(shown, status)}))
     elif shown is not None:

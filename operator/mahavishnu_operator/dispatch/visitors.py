@@ -38,7 +38,6 @@ log = structlog.get_logger(__name__)
 
 VISITS = "/v1/scanjobs/"
 UPLOADS_AT_ONCE = 32  # each holds a file on disk while it comes
-STORED_AT_ONCE = 2  # each is held in memory while it is stored
 PIECE_BYTES = 1024 * 1024  # written at once, on a thread
 COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?")
 
@@ -53,7 +52,7 @@ class Visitors:
         self._doorkeeper: Doorkeeper | None = None
         self._read_answers: ReadAnswers | None = None
         self._uploads = 0
-        self._storing = asyncio.Semaphore(STORED_AT_ONCE)
+        self._storing = asyncio.Lock()  # one is held in memory, and the first of a ScanJob's is the one
 
     def admit_with(self, doorkeeper: Doorkeeper, read_answers: ReadAnswers) -> None:
         """Ask this about everybody; `read_answers(uid)`: what the tools of a ScanJob said, as JSON."""
@@ -114,6 +113,8 @@ class Visitors:
 
     async def _store(self, permit: Permit, sha256: str, size: int, file: IO[bytes], commits: Commits) -> None:
         core = self._core
+        if permit.resolves and await core.store.source(permit.uid) is not None:
+            return  # an earlier try has brought it, and tasks may look at that by now
         data = await asyncio.to_thread(file.read)
         await core.keep(core.store.put_blob(core.epoch, data))
         source = SourceRecord(

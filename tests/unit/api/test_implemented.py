@@ -39,7 +39,7 @@ def test_every_field_is_either_acted_on_or_refused_by_name(kind: str) -> None:
     assert [d for d in declared if not any(covers(d, path) for path in fields)] == []
 
 
-SSH = {"git": {"url": "ssh://git@h/r"}}
+SSH = {"git": {"url": "ssh://git@h/r", "credentialsSecretRef": {"name": "s"}}}
 PRIVATE = {"git": {"url": "https://h/r", "credentialsSecretRef": {"name": "s"}}}
 VOLUME = {"persistentVolumeClaim": {"claimName": "c"}}
 WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "workspace": "Worktree"}]
@@ -52,9 +52,6 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
         (pool(backend="kubernetes", kubernetes={"env": [{"name": "A", "value": "1"}]}), ["spec.kubernetes.env"]),
         (pool(workerType="terminal-claude"), ["spec.workerType"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
-        (scan(SSH), ["spec.source.git.url"]),
-        (scan(PRIVATE), ["spec.source.git.credentialsSecretRef"]),
-        (scan(VOLUME), ["spec.source.persistentVolumeClaim"]),
         (scan(changedSince="main"), ["spec.scan.changedSince"]),
         (scan(incremental={"enabled": True}), ["spec.scan.incremental.enabled"]),
         (task(prompt="x", files=["a"]), ["spec.tasks[0].prompt", "spec.tasks[0].files"]),
@@ -77,6 +74,9 @@ def test_a_field_of_a_later_version_is_named(manifest: Manifest, fields: list[st
         job(
             poolRef=..., routing={"strategy": "affinity", "affinityKey": "repo", "workerClass": "fast", "pools": ["a"]}
         ),
+        scan(SSH),
+        scan(PRIVATE),
+        scan(VOLUME),
         job(priority=3, parallelism=1, ttlSecondsAfterFinished=0, queueTimeoutSeconds=5, suspend=True),
     ],
 )

@@ -13,6 +13,7 @@ from mahavishnu_operator.control.acceptance import Refusal
 from mahavishnu_operator.control.conditions import find, is_true, timestamp
 from mahavishnu_operator.control.job_status import job_status, task_counts
 from mahavishnu_operator.control.jobs import Aggregate, JobDecision, JobView, PlanOutcome, Step, decide_job
+from mahavishnu_operator.control.sources import Bring
 from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.store.records import JobState
 
@@ -23,13 +24,15 @@ TASKS: dict[str, Any] = {
     "tasks": [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"]}],
 }
 WAITING = Refusal(Reason.POOL_NOT_FOUND, "WorkerPool default/p does not exist", final=False)
+AWAITED = Bring(waiting=Refusal(Reason.ARCHIVE_AWAITED, "nobody has brought the archive", final=False))
 REFUSED = Refusal(Reason.NOT_IMPLEMENTED, "this version does not act on source.git")
 GOOD = Aggregate(Verdict.PASSED, report={"uri": "/r", "sha256": "0" * 64, "bytes": 9, "truncated": False})
 
 
 def view(base: dict[str, Any], age: float = 10.0, **fields: Any) -> JobView:
-    keep = ("refusal", "obstacle", "status", "progress", "plan", "aggregate")
+    keep = ("refusal", "obstacle", "status", "progress", "plan", "aggregate", "bring")
     known = {name: fields.pop(name) for name in keep if name in fields}
+    known |= {"source": known.pop("bring")} if "bring" in known else {}
     spec = ScanJobSpec.model_validate(base | fields)
     return JobView(spec=spec, now=CREATED + age, created_at=CREATED, generation=3, pool="default/p", **known)
 
@@ -61,6 +64,22 @@ ROWS: list[tuple[str, JobView, Step, JobPhase]] = [
     (
         "a job whose pool never came times out in the queue",
         view(SCAN, age=31, queueTimeoutSeconds=30, refusal=WAITING),
+        Step.FINISH,
+        JobPhase.FAILED,
+    ),
+    ("files that nobody has brought are waited for", view(SCAN, bring=AWAITED), Step.WAIT, JobPhase.PENDING),
+    ("files are had brought", view(SCAN, bring=Bring(start=2)), Step.PREPARE, JobPhase.PENDING),
+    ("files that are there are planned", view(SCAN, bring=Bring(ready=True)), Step.SUBMIT_PLAN, JobPhase.PENDING),
+    ("files that will never come end it", view(SCAN, bring=Bring(failed=REFUSED)), Step.FINISH, JobPhase.FAILED),
+    (
+        "a suspended job has no files brought",
+        view(SCAN, bring=Bring(start=1), suspend=True),
+        Step.WAIT,
+        JobPhase.PENDING,
+    ),
+    (
+        "files that nobody brings time out in the queue",
+        view(SCAN, age=31, queueTimeoutSeconds=30, bring=AWAITED),
         Step.FINISH,
         JobPhase.FAILED,
     ),
