@@ -115,6 +115,20 @@ async def test_sigterm_hands_back_what_the_grace_does_not_suffice_for(bench: Ben
     assert progress.running == 0
 
 
+STOPPED_AGAIN_AT_THE_END = (
+    "import atexit, os, signal, sys; from mahavishnu_operator.worker.__main__ import main; "
+    "atexit.register(os.kill, os.getpid(), signal.SIGTERM); sys.exit(main())"
+)
+
+
+async def test_a_worker_that_is_told_to_stop_again_when_it_has_left_ends_in_peace(bench: Bench) -> None:
+    agent = await bench.agent(program=("-c", STOPPED_AGAIN_AT_THE_END))
+    await bench.submit(NoopTask())
+    await bench.results()
+    agent.terminate()
+    assert await asyncio.wait_for(agent.wait(), 20) == 0
+
+
 async def test_a_drained_worker_leaves_when_it_holds_nothing(bench: Bench) -> None:
     agent = await bench.agent()
     await bench.submit(NoopTask())

@@ -23,10 +23,13 @@ POOL = "ns/pool"
 DEADLINE_SECONDS = 30.0
 
 
+AGENT = ("-m", "mahavishnu_operator.worker")
+
+
 async def start_agent(
-    server: str, name: str, *, token: str, folder: Path, grace: float = 10.0
+    server: str, name: str, *, token: str, folder: Path, grace: float = 10.0, program: Sequence[str] = AGENT
 ) -> asyncio.subprocess.Process:
-    """A worker process; its stdin stays open as long as the process object lives."""
+    """A worker process; its stdin stays open as long as the process object lives. `program`: what Python runs."""
     config = {
         "server": server,
         "token": token,
@@ -36,9 +39,7 @@ async def start_agent(
         "graceSeconds": grace,
         "logLevel": "warning",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mahavishnu_operator.worker", stdin=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, *program, stdin=asyncio.subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(json.dumps(config).encode() + b"\n")
     return process
@@ -74,11 +75,12 @@ class Bench:
         self._parts = AsyncExitStack()
 
     async def agent(
-        self, name: str = "w1", *, token: str | None = None, grace: float = 10.0
+        self, name: str = "w1", *, token: str | None = None, grace: float = 10.0, program: Sequence[str] = AGENT
     ) -> asyncio.subprocess.Process:
         secret = token or await self.dispatch.issue_token(pool=POOL, worker=name)
         server = f"http://127.0.0.1:{self._port}"
-        process = await start_agent(server, name, token=secret, folder=self._folder / name, grace=grace)
+        folder = self._folder / name
+        process = await start_agent(server, name, token=secret, folder=folder, grace=grace, program=program)
         self.agents.append(process)
         return process
 

@@ -10,7 +10,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -26,6 +28,7 @@ from .scratch import remove_scratch, scratch_space
 log = structlog.get_logger(__name__)
 
 RUNNER_HOST_LOST = 5
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
@@ -38,9 +41,20 @@ def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
     descendants.become_subreaper()
     descendants.hide_memory()
     if config.runner_socket:
-        return asyncio.run(_run_with_host(config))
+        return asyncio.run(_to_its_end(_run_with_host(config)))
     with scratch_space(Path(config.work_dir)) as scratch:
-        return asyncio.run(_run(config, scratch, parent_pipe=parent_pipe))
+        return asyncio.run(_to_its_end(_run(config, scratch, parent_pipe=parent_pipe)))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
+    """The exit code of the work. A second signal to stop must not make a death of an end in peace.
+
+    A loop that closes gives each signal that it handled its deadly default back: so none is delivered any more.
+    """
+    try:
+        return await work
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 async def _run(config: WorkerConfig, scratch: Path, *, parent_pipe: bool) -> int:
