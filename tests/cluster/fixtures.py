@@ -84,6 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the selected tests need, before any test's timeout runs."""
+    _expect_groups(session)
     used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & {
         *FIXTURES,
         *PROGRAMS,
@@ -101,6 +102,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except BuildError:
         # Not the business of the tests that need no cluster: the fixture raises the same for those that do.
         return
+
+
+def _expect_groups(session: pytest.Session) -> None:
+    """Raise UsageError where xdist does not keep a group together: each of its workers would start each cluster."""
+    if session.config.getoption("loadgroup", default=False):
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError(f"the group of {item.nodeid} has no effect with this pytest and pytest-xdist")
 
 
 def _binaries_for(provider: Provider) -> tuple[str, ...]:
