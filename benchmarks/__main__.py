@@ -1,4 +1,4 @@
-"""`make bench`: speed next to a yardstick in the same run, as JSON lines.
+"""`make bench`: speed next to a yardstick in the same run, as JSON lines, and in the end a table of what was asked for.
 
     python -m benchmarks [NAME...]    all by default
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Sequence
 from importlib import import_module
 
 from mahavishnu_operator.support.logs import configure_logging
 
-from .figures import print_line
+from .figures import PRINTED, print_line
+from .goals import table
 
 NAMES = ("noop", "commands", "scanjobs", "stdlib", "queued", "idle")
 
@@ -30,7 +32,11 @@ def run(package: str, known: Sequence[str], *, doc: str) -> None:
     configure_logging(level="warning")
     print_line("machine", cores=os.cpu_count() or 0)
     for name in names or known:
+        begun = time.monotonic()
         import_module(f"{package}.{name}").main()
+        print_line("took", of=name, seconds=time.monotonic() - begun)
+    if summary := table(PRINTED):
+        print(f"\n{summary}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from statistics import quantiles
 
+PRINTED: list[dict[str, float | int | str]] = []
+"""All lines of this run."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -24,4 +27,5 @@ class Figures:
 def print_line(name: str, **values: float | int | str) -> None:
     """One JSON line on stdout; floats get four digits."""
     rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in values.items()}
-    print(json.dumps({"benchmark": name, **rounded}), flush=True)
+    PRINTED.append({"benchmark": name, **rounded})
+    print(json.dumps(PRINTED[-1]), flush=True)

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import psutil
+
 from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.resources.cache import Reflector
 from mahavishnu_operator.resources.connection import Connection
@@ -30,9 +32,10 @@ from .apiserver import api_server, count_writes
 from .figures import print_line
 
 RATES = {10: 8, 75: 8}  # ScanJobs a second, and for how many seconds
-BURST, IN_FLIGHT = 800, 32
+BURST, IN_FLIGHT = 500, 32
 ROUNDS = 2
 POOL = "bench"
+SERVERS = ("kube-apiserver", "etcd")
 LIMIT_SECONDS = 120
 ENDS = ("Succeeded", "Failed", "Cancelled")
 
@@ -106,6 +109,7 @@ class Round:
 
     latencies: dict[int, list[float]]
     per_second: float
+    cpu_seconds: dict[str, float]  # a ScanJob of the burst, by who took it
     writes: dict[str, float]  # a ScanJob
 
 
@@ -159,20 +163,35 @@ async def take_turn(cluster: Cluster, contender: AbstractContextManager[None], n
             for rate, seconds in RATES.items():
                 latencies[rate] = await client.run_at_rate(per_second=rate, seconds=seconds)
                 jobs += len(latencies[rate])
+            used = cpu_by_process()
             per_second = await client.run_burst()
+            cpu = {who: (seconds - used.get(who, 0.0)) / BURST for who, seconds in cpu_by_process().items()}
             writes = await count_writes(resources) - before
             del writes["POST scanjobs"]  # the client's own
             for kind in ("scanjobs", "workerpools"):
                 path = f"/apis/{API_VERSION}/namespaces/{namespace}/{kind}"
                 await asyncio.to_thread(cluster.kubectl, "delete", "--raw", path)
         await asyncio.to_thread(cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
-    return Round(latencies, per_second, {what: count / jobs for what, count in writes.items()})
+    return Round(latencies, per_second, cpu, {what: count / jobs for what, count in writes.items()})
+
+
+def cpu_by_process() -> dict[str, float]:
+    """Processor time so far of this process, which is the client, and of those below it, by what they are."""
+    used = {"client": time.process_time()}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            name = process.name()
+            times = process.cpu_times()
+            who = name if name in SERVERS else "operator and workers"
+            used[who] = used.get(who, 0.0) + times.user + times.system
+    return used
 
 
 def report(rounds: dict[str, list[Round]]) -> None:
     """A line a contender and rate with all its rounds together, then the ratios."""
     p50: dict[tuple[str, int], float] = {}
     p99: dict[tuple[str, int], float] = {}
+    spent: dict[str, dict[str, float]] = {}
     rates = {name: median(each.per_second for each in turns) for name, turns in rounds.items()}
     for name, turns in rounds.items():
         for rate in RATES:
@@ -180,12 +199,15 @@ def report(rounds: dict[str, list[Round]]) -> None:
             p50[name, rate], p99[name, rate] = median(waits), quantiles(waits, n=100)[98]
             print_line("scanjobs", contender=name, per_second=rate, p50_ms=p50[name, rate], p99_ms=p99[name, rate])
         print_line("scanjobs, as fast as may be", contender=name, per_second=rates[name])
+        spent[name] = {who: 1000 * median(each.cpu_seconds[who] for each in turns) for who in turns[0].cpu_seconds}
+        print_line("scanjobs, processor ms a ScanJob", contender=name, **spent[name])
         writes = turns[-1].writes
         print_line("scanjobs, API writes a ScanJob", contender=name, all=sum(writes.values()), **writes)
     ours, bare = rounds
     print_line(
         "scanjobs, ratios to a bare kopf handler",
         throughput=rates[ours] / rates[bare],
+        cpu=sum(spent[ours].values()) / sum(spent[bare].values()),
         **{f"p50_at_{rate}": p50[ours, rate] / p50[bare, rate] for rate in RATES},
         **{f"p99_at_{rate}": p99[ours, rate] / p99[bare, rate] for rate in RATES},
     )

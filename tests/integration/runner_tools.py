@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,7 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mahavishnu_operator.api.wire import CommandTask, PlanTask, ScanTask
-from mahavishnu_operator.worker.messages import Blob, Cancel, Done, Output, Start, frame, read_reply
+from mahavishnu_operator.worker.messages import (
+    Blob,
+    Cancel,
+    Done,
+    Frames,
+    Output,
+    Reply,
+    Request,
+    Start,
+    Withdraw,
+    frame,
+)
 from mahavishnu_operator.worker.runners import RUNNER
 
 DEADLINE_SECONDS = 30.0
@@ -19,37 +31,51 @@ DEADLINE_SECONDS = 30.0
 class Runner:
     """One runner; `run` waits for the task's end and keeps its output."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
-        self.process, self._folder, self._count = process, folder, 0
+    def __init__(self, process: asyncio.subprocess.Process, answers: Frames, folder: Path) -> None:
+        self.process, self._answers, self._folder, self._count = process, answers, folder, 0
         self.output: list[Output] = []
         self.blobs: list[bytes] = []
 
     async def start(
         self, spec: CommandTask | PlanTask | ScanTask, *, timeout: float = 20.0, files: bytes = b""
     ) -> Path:
-        assert self.process.stdin is not None
         self._count += 1
         scratch = self._folder / f"scratch-{self._count}"
-        self.process.stdin.write(frame(Start(spec, timeout, str(scratch), files)))
+        self._write(Start(spec, timeout, str(scratch), files, self._count))
         return scratch
 
-    async def cancel(self) -> None:
+    async def start_all(self, *specs: CommandTask, good: float = 600.0) -> Path:
+        """Several in one write, for one folder, to be begun within `good` seconds; their numbers count from 1."""
+        scratch = self._folder / "scratch"
+        self._write(*(Start(spec, 20.0, str(scratch), b"", number, good) for number, spec in enumerate(specs, 1)))
+        return scratch
+
+    async def cancel(self, number: int | None = None) -> None:
+        self._write(Cancel(self._count if number is None else number))
+
+    async def withdraw(self) -> None:
+        self._write(Withdraw())
+
+    def _write(self, *requests: Request) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(frame(Cancel()))
+        self.process.stdin.write(b"".join(map(frame, requests)))
+
+    async def reply(self) -> Reply:
+        """The next thing that it says."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            reply = await self._answers.reply()
+        assert reply is not None, "the runner ended without an answer"
+        return reply
 
     async def done(self) -> Done:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while True:
-                match await read_reply(self.process.stdout):
-                    case Done() as done:
-                        return done
-                    case Output() as output:
-                        self.output.append(output)
-                    case Blob(data):
-                        self.blobs.append(data)
-                    case None:
-                        raise AssertionError("the runner ended without an answer")
+        while True:
+            match await self.reply():
+                case Done() as done:
+                    return done
+                case Output() as output:
+                    self.output.append(output)
+                case Blob(data):
+                    self.blobs.append(data)
 
     async def run(self, spec: CommandTask | PlanTask | ScanTask, *, timeout: float = 20.0, files: bytes = b"") -> Done:
         await self.start(spec, timeout=timeout, files=files)
@@ -60,12 +86,16 @@ class Runner:
 async def running_runner(
     folder: Path, *, command: Sequence[str] = RUNNER, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Runner]:
+    ours, theirs = os.pipe()
+    answers = Frames(ours)
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment
+        *command, stdin=asyncio.subprocess.PIPE, stdout=theirs, env=environment
     )
+    os.close(theirs)
     try:
-        yield Runner(process, folder)
+        yield Runner(process, answers, folder)
     finally:
+        answers.close()
         if process.returncode is None:
             process.kill()
         await process.wait()

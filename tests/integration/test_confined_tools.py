@@ -93,7 +93,9 @@ async def test_a_tool_cannot_touch_the_one_beside_it(bench: Bench, tmp_path: Pat
     await bench.agent_with_host(confine=[shared], slots=2)
     await bench.submit(python(WAIT, str(tmp_path / "go")))
     other = await folder_with(tmp_path / "w1" / "work", "mine")
-    (pid,) = [each.pid for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"][-1:] == [f"{tmp_path}/go"]]
+    (pid,) = [
+        each.pid for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[-1:] == [f"{tmp_path}/go"]
+    ]
     done = await attempts(
         bench,
         f"open('{other}/mine').read()",

@@ -125,7 +125,7 @@ class Engine:
         )
         self.pools = Objects(self.resources, WORKER_POOL, namespaces=namespaces, on_change=self._pool_changed)
         self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
-        self._recorder = recorder = Recorder(self.resources)
+        self._recorder = recorder = Recorder(self.resources, busy=lambda: self._job_queue.is_busy)
         self._aggregator = Aggregator(self.dispatch, self.store)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,

@@ -2,8 +2,9 @@
 
 The pressure: a level-triggered loop sees the same state many times, and each Event is a write that costs an API server
 as much as the status it speaks of. What must stay true: which events a change deserves is pure; the recorder writes
-each (object, reason, message) at most every AGAIN_SECONDS, and the API counts it; no reconcile waits for an event, and
-one that cannot be written is logged.
+each (object, reason, message) at most every AGAIN_SECONDS, and the API counts it; no reconcile waits for an event, not
+even for the server's attention: while there are reconciles to do, events go one in a moment; one that cannot be written
+is logged.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .conditions import find, is_true
 log = structlog.get_logger(__name__)
 REMEMBERED = 20_000  # (object, reason, message) and when each was last written
 AGAIN_SECONDS = 10.0  # sooner, it is the same happening seen twice, or one of many
+YIELD_SECONDS = 0.05  # between events while there is something better to do
 MOST_WAITING = 2_000  # events that wait to be written; beyond, the oldest is left out, as client-go's recorder does
 
 
@@ -90,10 +92,19 @@ def _changed(
 
 
 class Recorder:
-    """Writes happenings as Events, one after another; what happens again later is counted. `run` does the writing."""
+    """Writes happenings as Events, one after another; what happens again later is counted. `run` does the writing.
 
-    def __init__(self, resources: Resources, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._resources, self._clock = resources, clock
+    `busy`: whether there are reconciles to do, whose statuses come first.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        busy: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resources, self._busy, self._clock = resources, busy, clock
         self._known: OrderedDict[tuple[str, EventReason, str], float] = OrderedDict()
         self._waiting: deque[tuple[Obj, Happening]] = deque()
         self._news = asyncio.Event()
@@ -123,6 +134,8 @@ class Recorder:
         while True:
             self._news.clear()
             while self._waiting:
+                if self._busy():
+                    await asyncio.sleep(YIELD_SECONDS)
                 await self._write(*self._waiting.popleft())
             self._idle.set()
             await self._news.wait()

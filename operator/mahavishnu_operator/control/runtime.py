@@ -84,6 +84,7 @@ class KeyedQueue(Generic[K]):
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._appointments: list[tuple[float, int, K]] = []
         self._count = itertools.count()
+        self._running = 0
         self._woken = asyncio.Event()
 
     def add(self, key: K) -> None:
@@ -120,6 +121,11 @@ class KeyedQueue(Generic[K]):
         return len(self._appointments)
 
     @property
+    def is_busy(self) -> bool:
+        """Something is due or runs."""
+        return self._running > 0 or not self._ready.empty()
+
+    @property
     def idle(self) -> bool:
         """Nothing is due and nothing runs; appointments may be waiting."""
         return not any(entry.due or entry.running for entry in self._entries.values())
@@ -152,6 +158,7 @@ class KeyedQueue(Generic[K]):
             key = await self._ready.get()
             entry = self._entries[key]
             entry.due, entry.running, entry.added_while_running = False, True, False
+            self._running += 1
             again: float | None = None
             try:
                 again = await self._work(key)
@@ -164,6 +171,7 @@ class KeyedQueue(Generic[K]):
                 self._on_error()
                 self._say(key, error, again)
             finally:
+                self._running -= 1
                 entry.running = False
             if entry.added_while_running:
                 if entry.failures == 0:

@@ -38,7 +38,7 @@ class Pace:
 
     lease_seconds: float = 15.0
     renew_seconds: float = 5.0
-    max_batch: int = 64
+    max_batch: int = 128
     longest_poll_seconds: float = 60.0
 
     def __post_init__(self) -> None:

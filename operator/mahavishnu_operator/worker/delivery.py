@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ from .holdings import Held, Holdings
 log = structlog.get_logger(__name__)
 
 OUTPUT_PAUSE_SECONDS = 0.5
-GATHER_SECONDS = 0.05  # how long results wait for more of them while tasks wait for a slot
+GATHER_SECONDS = 0.2  # how long results wait, while tasks wait for a slot, for half of what is held to have ended
 OUTPUT_REQUEST_BYTES = 1024 * 1024
 MAX_REQUEST_BYTES = 8 * 1024 * 1024  # of results as JSON at its worst; a dispatcher takes 16 MiB
 
@@ -45,11 +46,19 @@ class Delivery:
         """Deliver results for ever."""
         while True:
             await self._holdings.finished.wait()
-            if self._holdings.is_behind:
-                await asyncio.sleep(GATHER_SECONDS)
+            await self._gather()
             self._holdings.finished.clear()
             while ready := [held for held in self._holdings.all if held.result is not None]:
                 await self._deliver(ready[: self._client.pace.max_batch])
+
+    async def _gather(self) -> None:
+        """While more will end at once: let it."""
+        holdings = self._holdings
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                while holdings.is_behind and 2 * holdings.ended < len(holdings):
+                    holdings.finished.clear()
+                    await holdings.finished.wait()
 
     async def send_output(self) -> None:
         """Send output of running tasks for ever."""

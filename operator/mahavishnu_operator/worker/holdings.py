@@ -9,17 +9,47 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from mahavishnu_operator.api.wire import INLINE_PAYLOAD_BYTES, STREAM_TAIL_BYTES, Grant, Hold, NoopTask, TaskResult
+from mahavishnu_operator.api.wire import (
+    INLINE_PAYLOAD_BYTES,
+    STREAM_TAIL_BYTES,
+    CommandTask,
+    Grant,
+    Hold,
+    NoopTask,
+    TaskResult,
+)
 
+from .conversation import Work
 from .messages import Done
 from .outputs import OutputBuffer
-from .slot import Work
 
 MAX_WAITING_OUTPUT_BYTES = 16 * 1024 * 1024  # of one task, while the dispatcher is away
 MAX_MESSAGE = 4096
+
+
+class Stop(asyncio.Event):
+    """Set when a task shall stop; somebody may be told of it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tell: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        """Stop it; told once."""
+        if not self.is_set():
+            super().set()
+            if self._tell is not None:
+                self._tell()
+
+    def tell(self, callback: Callable[[], None]) -> None:
+        """Call back when it shall stop; at once when it shall already."""
+        self._tell = callback
+        if self.is_set():
+            callback()
 
 
 @dataclass(eq=False)
@@ -29,7 +59,7 @@ class Held:
     grant: Grant
     good_until: float  # counted from before the request that got or renewed it, so never too late
     taken_at: float = 0.0
-    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    cancel: Stop = field(default_factory=Stop)
     started_at: float | None = None
     result: TaskResult | None = None
     blobs: tuple[bytes, ...] = ()
@@ -69,7 +99,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: dict[Hold, Held] = {}
-        self._waiting: asyncio.Queue[Held] = asyncio.Queue()
+        self._waiting: deque[Held] = deque()
+        self._arrived = Pulse()
         self.changed = Pulse()
         self.finished = asyncio.Event()  # there may be a result to deliver
         self.waiting = asyncio.Event()  # there may be a task that waits for a slot
@@ -91,6 +122,11 @@ class Holdings:
     def unstarted(self) -> list[Held]:
         """Those that wait for a slot."""
         return [held for held in self._held.values() if held.is_waiting]
+
+    @property
+    def ended(self) -> int:
+        """How many have a result to deliver."""
+        return sum(1 for held in self._held.values() if held.result is not None)
 
     @property
     def is_behind(self) -> bool:
@@ -122,18 +158,48 @@ class Holdings:
             held.started_at = time.monotonic()
             self.finish(held, Work(Done("succeeded", "Completed")))
         else:
-            self._waiting.put_nowait(held)
-            self.waiting.set()
+            self._waiting.append(held)
+            self._has_arrived()
+
+    def _has_arrived(self) -> None:
+        self.waiting.set()
+        self._arrived.beat()
 
     async def next_to_start(self) -> Held:
         """The next task for a free slot, marked as started. Waits while its lease may be over: a renewal tells."""
         while True:
-            held = await self._waiting.get()
+            while not self._waiting:
+                await self._arrived.next()
+            held = self._waiting.popleft()
             while held.is_waiting and time.monotonic() >= held.good_until:
                 await self.changed.next()
             if held.is_waiting:
                 held.started_at = time.monotonic()
                 return held
+
+    def more_to_start(self, most: int, *, slots: int) -> list[Held]:
+        """Commands that wait first in line, marked as started: up to `most`, and no more than a slot's share."""
+        now, started = time.monotonic(), list[Held]()
+        most = min(most, -(-len(self._waiting) // slots))
+        while self._waiting and len(started) < most:
+            held = self._waiting[0]
+            if held.is_waiting and (now >= held.good_until or not isinstance(held.grant.spec, CommandTask)):
+                break
+            self._waiting.popleft()
+            if held.is_waiting:
+                held.started_at = now
+                started.append(held)
+        return started
+
+    def put_back(self, held: Held) -> None:
+        """It was not begun after all, and waits again, before the others; a cancelled one is answered."""
+        held.started_at = None
+        if held.cancel.is_set():
+            self.cancel(held.hold)
+        elif not held.dropped:
+            self._waiting.appendleft(held)
+            self._has_arrived()
+        self.changed.beat()
 
     def renewed(self, holds: Iterable[Hold], *, asked_at: float) -> None:
         """These leases are good for their time from `asked_at`."""

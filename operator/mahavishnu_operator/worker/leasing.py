@@ -14,12 +14,14 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
 from mahavishnu_operator.api.wire import (
+    CommandTask,
     Empty,
     Hold,
     LeaseRequest,
@@ -36,12 +38,13 @@ from mahavishnu_operator.support.errors import MahavishnuError
 from .checkouts import Checkouts
 from .client import ANSWER_SECONDS, CallFailed, DispatcherClient, Refused
 from .config import WorkerConfig
+from .conversation import More, Order, Work
 from .delivery import Delivery
 from .holdings import Held, Holdings
 from .messages import Done, Output, Start
-from .pacing import Pace, decide_lease
+from .pacing import Pace, decide_lease, decide_sent
 from .runners import RunnerSource
-from .slot import Slot, Work
+from .slot import Slot
 
 log = structlog.get_logger(__name__)
 
@@ -134,17 +137,20 @@ class Agent:
                     ]
                     serving = [group.create_task(self._serve(slot)) for slot in slots]
                     await self._unless_draining(self._lease_one() if self._config.one_task_seconds else self._lease())
-                    await self._finish(serving, talking)
+                    await self._finish(serving, slots, talking)
         finally:
             for slot in slots:
                 await slot.close()
 
-    async def _finish(self, serving: list[asyncio.Task[None]], talking: list[asyncio.Task[None]]) -> None:
+    async def _finish(
+        self, serving: list[asyncio.Task[None]], slots: list[Slot], talking: list[asyncio.Task[None]]
+    ) -> None:
         """Let what runs end within the grace, hand back the rest, and leave."""
         self._draining.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 words = "the worker leaves and has not started it"
+                await asyncio.gather(*(slot.withdraw() for slot in slots))
                 await self._hand_back(self._holdings.unstarted, words, unstarted=True)
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(self._nothing_held())
@@ -244,42 +250,65 @@ class Agent:
         try:
             while True:
                 held = await self._holdings.next_to_start()
-                begun = time.monotonic()
-                work = await self._execute(slot, held)
-                if self._config.one_task_seconds and self._runners.lost.is_set():
-                    return  # what became of the runner's container others see, and say what it means
-                self._holdings.finish(held, work)
-                if not isinstance(held.grant.spec, PlanTask):  # says nothing about the tasks that it makes
-                    self._pace = self._pace.after(time.monotonic() - begun)
+                try:
+                    files = await self._files(held)
+                except CallFailed as error:
+                    words = f"the list of files could not be fetched: {error}"
+                    self._end(held, Work(Done("failed", "InputMissing", words)))
+                else:
+                    self._count += 1
+                    scratch = str(self._runners.scratch / f"{self._count}-{secrets.token_hex(4)}")
+                    more = partial(self._more, scratch) if isinstance(held.grant.spec, CommandTask) else _nothing
+                    await self._run(slot, held, self._order(held, scratch, files), more)
         finally:
             await slot.close()
 
-    async def _execute(self, slot: Slot, held: Held) -> Work:
-        grant, files = held.grant, b""
+    async def _files(self, held: Held) -> bytes:
+        """The list of files that a scan names. CallFailed."""
+        spec = held.grant.spec
+        return await self._client.get_blob(spec.files_sha256) if isinstance(spec, ScanTask) else b""
+
+    async def _run(self, slot: Slot, held: Held, order: Order, more: More) -> None:
+        source = getattr(held.grant.spec, "source", None)
+        if source is None:
+            await slot.run(order, more)
+            return
+        async with self._checkouts.use(held.grant.task, source, cancel=held.cancel) as use:
+            good = held.good_until - time.monotonic()
+            order.start = replace(order.start, place=use.place, git_ca=self._config.git_ca_pem, good_seconds=good)
+            order.supplier = use
+            await slot.run(order, more)
+
+    def _order(self, held: Held, scratch: str, files: bytes = b"") -> Order:
+        grant = held.grant
         if isinstance(grant.spec, NoopTask):
-            return Work(Done("succeeded", "Completed"))
-        if isinstance(grant.spec, ScanTask):
-            try:
-                files = await self._client.get_blob(grant.spec.files_sha256)
-            except CallFailed as error:
-                return Work(Done("failed", "InputMissing", f"the list of files could not be fetched: {error}"))
+            raise TypeError(f"{held.hold} is a no-op, which no runner is asked for")
         self._count += 1
-        start = Start(
-            grant.spec,
-            grant.timeout_seconds,
-            str(self._runners.scratch / f"{self._count}-{secrets.token_hex(4)}"),
-            files,
-        )
 
         def keep(piece: Output) -> None:
             held.output.add(piece.stream, piece.offset, piece.data)
 
-        source = getattr(grant.spec, "source", None)
-        if source is None:
-            return await slot.run(start, cancel=held.cancel, on_output=keep)
-        async with self._checkouts.use(grant.task, source, cancel=held.cancel) as use:
-            start = replace(start, place=use.place, git_ca=self._config.git_ca_pem)
-            return await slot.run(start, cancel=held.cancel, on_output=keep, supplier=use)
+        return Order(
+            Start(grant.spec, grant.timeout_seconds, scratch, files, self._count, held.good_until - time.monotonic()),
+            held.cancel,
+            on_output=keep,
+            on_end=partial(self._end, held),
+            on_back=partial(self._holdings.put_back, held),
+        )
+
+    def _end(self, held: Held, work: Work) -> None:
+        if self._config.one_task_seconds and self._runners.lost.is_set():
+            return  # what became of the runner's container others see, and say what it means
+        self._holdings.finish(held, work)
+        if isinstance(held.grant.spec, PlanTask) or held.started_at is None:
+            return  # a plan says nothing about the tasks that it makes
+        ran = work.done.exit_code is not None
+        self._pace = self._pace.after(work.done.duration_seconds if ran else time.monotonic() - held.started_at)
+
+    def _more(self, scratch: str, sent: int) -> list[Order]:
+        """Short commands to send after those that are on their way to a runner, for the same folder."""
+        most = 0 if self._draining.is_set() else decide_sent(self._pace) - sent
+        return [self._order(held, scratch) for held in self._holdings.more_to_start(most, slots=self._config.slots)]
 
     async def _renew(self) -> None:
         known: set[Hold] = set()
@@ -299,6 +328,10 @@ class Agent:
                 self._draining.set()
             if nothing_new and (known or answer.drain):
                 await asyncio.sleep(KNOWN_NEWS_PAUSE_SECONDS)
+
+
+def _nothing(_: int) -> list[Order]:
+    return []
 
 
 @contextmanager

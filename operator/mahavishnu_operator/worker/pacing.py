@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOKAHEAD_SECONDS = 0.25
+SENT_AHEAD_SECONDS = 0.1  # of work that is on its way to a runner
+MOST_SENT_AHEAD = 64
 WEIGHT = 0.2  # of the newest duration in the running mean
 
 
@@ -37,3 +39,12 @@ def decide_lease(*, slots: int, held: int, pace: Pace, longest_running_seconds: 
     if slots <= held and 2 * held > slots + ahead:
         return 0  # a call for each task would cost more than the task
     return max(0, min(max_batch, slots + ahead - held))
+
+
+def decide_sent(pace: Pace) -> int:
+    """How many commands may be on their way to a runner at once, the one that runs included."""
+    if pace.seconds is None:
+        return 1
+    return max(
+        1, min(MOST_SENT_AHEAD, int(SENT_AHEAD_SECONDS / max(pace.seconds, SENT_AHEAD_SECONDS / MOST_SENT_AHEAD)))
+    )

@@ -22,6 +22,7 @@ import structlog
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .hosting import ANSWERS, Answer, Begin, Begun, Channel, End, Ended, Hello, Order, close_all
+from .messages import Frames
 from .runners import Runner
 
 log = structlog.get_logger(__name__)
@@ -32,13 +33,13 @@ class RemoteRunner:
     """A runner by the number that its host knows it under."""
 
     number: int
-    answers: asyncio.StreamReader
+    answers: Frames
     requests: asyncio.StreamWriter
 
     @property
     def has_ended(self) -> bool:
         """Its pipe has closed."""
-        return self.answers.at_eof()
+        return self.answers.has_ended
 
 
 class RemoteRunners:
@@ -85,13 +86,14 @@ class RemoteRunners:
             raise
         finally:
             close_all((theirs_in, theirs_out))
-        return RemoteRunner(number, *await _streams(ours_in, ours_out))
+        return RemoteRunner(number, Frames(ours_in), await _writer(ours_out))
 
     async def end(self, runner: Runner, *, scratch: Path | None = None) -> int:
         """Have it killed; what died with its host ended by SIGKILL."""
         if not isinstance(runner, RemoteRunner):
             raise TypeError(f"{runner!r} was not started here")
         runner.requests.close()
+        runner.answers.close()
         try:
             answer = await self._ask(End(runner.number, str(scratch or "")))
         except ConnectionError:
@@ -152,12 +154,10 @@ def _listening_at(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _streams(reading: int, writing: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Two pipe ends as streams, closed with them."""
+async def _writer(descriptor: int) -> asyncio.StreamWriter:
+    """The writing end of a pipe as a stream, closed with it."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0))
     transport, protocol = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(writing, "wb", buffering=0)
+        asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb", buffering=0)
     )
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+    return asyncio.StreamWriter(transport, protocol, None, loop)

@@ -21,6 +21,7 @@ from typing import Protocol
 import structlog
 
 from . import descendants
+from .messages import Frames
 from .scratch import remove_scratch
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ class Runner(Protocol):
     """A live runner: the two ends of its pipes."""
 
     @property
-    def answers(self) -> asyncio.StreamReader:
+    def answers(self) -> Frames:
         """What it says."""
         ...
 
@@ -74,7 +75,7 @@ class ChildRunner:
     """A runner that is a child of this process."""
 
     process: asyncio.subprocess.Process
-    answers: asyncio.StreamReader
+    answers: Frames
     requests: asyncio.StreamWriter
 
     @property
@@ -98,15 +99,23 @@ class ChildRunners:
 
     async def start(self) -> ChildRunner:
         """Start a process."""
-        process = await self.spawn(stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
-        if process.stdin is None or process.stdout is None:
-            raise OSError("the runner was started without pipes")
-        return ChildRunner(process, process.stdout, process.stdin)
+        ours, theirs = os.pipe()
+        try:
+            process = await self.spawn(stdin=asyncio.subprocess.PIPE, stdout=theirs)
+            if process.stdin is None:
+                raise OSError("the runner was started without a pipe")
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return ChildRunner(process, Frames(ours), process.stdin)
 
     async def end(self, runner: Runner, *, scratch: Path | None = None) -> int:
         """Kill the process and all below it."""
         if not isinstance(runner, ChildRunner):
             raise TypeError(f"{runner!r} was not started here")
+        runner.answers.close()
         return await self.kill(runner.process, scratch=scratch)
 
     async def spawn(self, *, stdin: int, stdout: int) -> asyncio.subprocess.Process:

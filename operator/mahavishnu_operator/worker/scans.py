@@ -240,7 +240,10 @@ class _Scan:
 
     async def _supervise(self, command: tuple[str, ...], *, cwd: str, limits: Limits) -> Ended:
         program = find_program(command[0]) or command[0]
-        environment = tool_environment(self._scratch) | {"PYTHONSAFEPATH": "1"}  # imports nothing from the scanned tree
+        environment = {
+            **tool_environment(self._scratch),
+            "PYTHONSAFEPATH": "1",
+        }  # imports nothing from the scanned tree
         try:
             return await supervise(
                 (program, *command[1:]),

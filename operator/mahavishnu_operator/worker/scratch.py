@@ -100,3 +100,52 @@ def _empty(folder: Path, *, into: Path) -> list[Path]:
         _unlock(here)
         folders.append(here if folder == into else here.rename(into / uuid.uuid4().hex))
     return folders
+
+
+class TaskFolder:
+    """The folder of the task that runs, one task after another.
+
+    The pressure: to make one and remove it is a tenth of what a short command costs. So a folder that a task did not
+    touch is kept when the next is to have one of the same name: it cannot be told from a new one.
+    """
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self._name = ""
+        self._made: tuple[int, ...] = ()
+
+    def make(self, name: str) -> Path:
+        """An empty folder of that name. OSError."""
+        if self.path is None or name != self._name:
+            path = Path(name)
+            make_scratch(path)
+            self.path, self._name, self._made = path, name, _look(path)
+        return self.path
+
+    def is_untouched(self) -> bool:
+        """Whether it is empty and as it was made."""
+        try:
+            return self.path is not None and _look(self.path) == self._made and not os.listdir(self.path)
+        except OSError:
+            return False  # removed or locked
+
+    def remove_empty(self) -> bool:
+        """Remove it if there is nothing in it; whether it is gone."""
+        if self.path is not None:
+            try:
+                self.path.rmdir()
+            except OSError:
+                return False
+            self.path = None
+        return True
+
+    def remove(self) -> bool:
+        """Remove it with all that is in it; False when something stays."""
+        path, self.path = self.path, None
+        return path is None or remove_scratch(path)
+
+
+def _look(folder: Path) -> tuple[int, ...]:
+    """What changes when anything is made, removed or renamed in a folder, or its rights are changed."""
+    status = os.lstat(folder)
+    return (status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_ctime_ns)

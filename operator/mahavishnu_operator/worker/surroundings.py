@@ -18,7 +18,7 @@ def tool_environment(scratch: Path) -> dict[str, str]:
         "PATH": _PATH,
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
-        "XDG_CACHE_HOME": str(scratch / "cache"),
+        "XDG_CACHE_HOME": f"{scratch}/cache",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -29,8 +29,15 @@ def tool_environment(scratch: Path) -> dict[str, str]:
 
 # Our own interpreter's folder first: scanners that were installed beside us are found without an activated venv.
 _PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+_found: dict[str, str] = {}
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is on the PATH that tools get."""
-    return shutil.which(name, path=_PATH)
+    """Where a program is on the PATH that tools get. One that was found is looked for again when it has gone."""
+    known = _found.get(name)
+    if known is not None and os.access(known, os.X_OK):
+        return known
+    found = shutil.which(name, path=_PATH)
+    if found is not None:
+        _found[name] = found
+    return found

@@ -14,10 +14,10 @@ from mahavishnu_operator.api.wire import (
     NoopTask,
     TaskResult,
 )
+from mahavishnu_operator.worker.conversation import Work
 from mahavishnu_operator.worker.delivery import MAX_REQUEST_BYTES, fitting
 from mahavishnu_operator.worker.holdings import MAX_MESSAGE, Held, Holdings, result_of
 from mahavishnu_operator.worker.messages import Done
-from mahavishnu_operator.worker.slot import Work
 
 COMMAND = CommandTask(argv=("true",), allowed=("true",))
 
@@ -169,3 +169,39 @@ async def test_nothing_is_stuck_while_tasks_end_quickly() -> None:
     await soon(holdings)
     holdings.take(grant(3), asked_at=time.monotonic())
     assert holdings.stuck(time.monotonic(), slots=1, seconds=5.0) == []
+
+
+async def test_more_is_started_up_to_a_slots_share() -> None:
+    holdings = holding(*[grant(number) for number in range(1, 6)])
+    assert [held.hold for held in holdings.more_to_start(9, slots=2)] == [hold(1), hold(2), hold(3)]
+    assert [held.hold for held in holdings.more_to_start(1, slots=1)] == [hold(4)]
+
+
+async def test_nothing_more_is_started_under_a_lease_that_may_be_over() -> None:
+    holdings = holding(grant(1, lease=1.0), grant(2), asked_at=time.monotonic() - 2.0)
+    assert holdings.more_to_start(9, slots=1) == []
+
+
+async def test_what_was_not_begun_after_all_is_the_next_to_start() -> None:
+    holdings = holding(grant(1), grant(2), grant(3))
+    first, second = holdings.more_to_start(2, slots=1)
+    holdings.put_back(second)
+    holdings.put_back(first)
+    assert [(await soon(holdings)).hold for _ in range(3)] == [hold(1), hold(2), hold(3)]
+
+
+async def test_what_was_cancelled_and_not_begun_is_answered_when_it_comes_back() -> None:
+    holdings = holding(grant(1))
+    held = await soon(holdings)
+    holdings.cancel(hold(1))
+    holdings.put_back(held)
+    assert held.result is not None
+    assert held.result.status == "cancelled"
+
+
+async def test_what_was_lost_and_not_begun_does_not_come_back() -> None:
+    holdings = holding(grant(1))
+    held = await soon(holdings)
+    holdings.drop(hold(1))
+    holdings.put_back(held)
+    await does_not_start(holdings)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mahavishnu_operator.worker.pacing import Pace, decide_lease
+from mahavishnu_operator.worker.pacing import Pace, decide_lease, decide_sent
 
 
 def lease(*, slots: int = 1, held: int = 0, seconds: float | None = None, running: float = 0.0) -> int:
@@ -39,3 +39,8 @@ def test_the_pace_follows_the_newest_tasks(durations: list[float], mean: float) 
     for seconds in durations:
         pace = pace.after(seconds)
     assert pace.seconds == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(None, 1), (60.0, 1), (0.05, 2), (0.01, 10), (0.0, 64)])
+def test_a_tenth_of_a_second_of_commands_is_on_its_way_to_a_runner(seconds: float | None, sent: int) -> None:
+    assert decide_sent(Pace(seconds)) == sent
