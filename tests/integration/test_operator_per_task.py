@@ -118,10 +118,11 @@ async def test_there_are_as_many_pods_as_tasks_and_never_more_than_max_workers(k
 
 
 async def test_parallelism_bounds_the_pods(kubelet: Kubelet, site: Site) -> None:
+    version = await kubelet.version()
     await pool(site)
     await site.commands("job", *[["true"]] * 3, parallelism=1)
     (pod,) = await kubelet.pods(1)
-    assert await kubelet.made_since(await kubelet.version()) == 0
+    assert await kubelet.made_since(version) == 1
     await kubelet.run(pod)
     await kubelet.pods(1, where=lambda p: p["metadata"]["name"] != pod["metadata"]["name"])
 
@@ -215,6 +216,7 @@ async def test_a_pod_that_dies_before_it_had_a_task_charges_none(kubelet: Kubele
 
 
 async def test_an_image_that_cannot_be_pulled_is_said_and_makes_no_more_pods(kubelet: Kubelet, site: Site) -> None:
+    version = await kubelet.version()
     await pool(site, maxWorkers=1)
     await site.commands("job", ["true"], ["true"])
     (pod,) = await kubelet.pods(1)
@@ -222,7 +224,7 @@ async def test_an_image_that_cannot_be_pulled_is_said_and_makes_no_more_pods(kub
     await kubelet.report(pod, "Pending", {"waiting": waiting})
     obj = await site.until(WORKER_POOL, POOL, lambda s: condition(s, "Ready")[1] == "ImageUnavailable")
     assert "no.such/image" in message(obj["status"], "Ready")
-    assert await kubelet.made_since(await kubelet.version()) == 0
+    assert await kubelet.made_since(version) == 1
     site.kubectl("patch", "wp", POOL, "--type=merge", "-p", '{"spec":{"kubernetes":{"image":"other.invalid/image:1"}}}')
     (successor,) = await kubelet.pods(1, where=lambda p: p["spec"]["containers"][1]["image"] == "other.invalid/image:1")
     assert successor["metadata"]["uid"] != pod["metadata"]["uid"]
