@@ -114,7 +114,9 @@ class Kubelet(WorkerPods):
             "/workspace": str(folder / "workspace"),
         }
         self.processes[name] = [
-            await asyncio.create_subprocess_exec(*CLI, *(_moved(part, places) for part in container["args"]))
+            await asyncio.create_subprocess_exec(
+                *CLI, *(_moved(part, places) for part in container["args"]), *self._more(container)
+            )
             for container in pod["spec"]["containers"]
         ]
         return self.processes[name]
@@ -156,6 +158,14 @@ async def running_kubelet(site: Site, folder: Path) -> AsyncIterator[Kubelet]:
         yield kubelet
     finally:
         await kubelet.close()
+
+
+def _unconfined(arguments: list[str]) -> list[str]:
+    """Without confinement: a tool of these tests leaves what they look for beside its own folder."""
+    if "--confine" not in arguments:
+        return arguments
+    at = arguments.index("--confine")
+    return _unconfined(arguments[:at] + arguments[at + 2 :])
 
 
 def _moved(argument: str, places: dict[str, str]) -> str:
