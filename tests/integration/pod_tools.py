@@ -115,7 +115,7 @@ class Kubelet(WorkerPods):
         }
         self.processes[name] = [
             await asyncio.create_subprocess_exec(
-                *CLI, *(_moved(part, places) for part in container["args"]), *self._more(container)
+                *CLI, *(_moved(part, places) for part in _unconfined(container["args"]))
             )
             for container in pod["spec"]["containers"]
         ]
