@@ -49,7 +49,7 @@ async def test_a_job_goes_on_after_the_engine_was_killed_and_counts_each_task_on
     async with engine(folder) as made:
         await made.resources.create(WORKER_POOL, pool(replicas=0, allowedCommands=["any"]))
         waiting = [PYTHON, "-c", WAIT_FOR_GATE, str(mark), str(gate)]
-        await made.resources.create(SCAN_JOB, commands(["true"], waiting, ["true"]))
+        await made.resources.create(SCAN_JOB, commands(waiting, ["true"], ["true"]))
         await until_job(made, lambda status: status.get("tasks", {}).get("queued") == 3)
         await made.resources.merge(WORKER_POOL, POOL, {"spec": {"replicas": 1}})
     family = await kill_engine_in_mid_task(folder, mark)

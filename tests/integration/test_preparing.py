@@ -14,6 +14,7 @@ from mahavishnu_operator.api.wire import ArchiveSource, GitSource, PlanTask, Sca
 from mahavishnu_operator.worker.git_words import Failed
 from mahavishnu_operator.worker.messages import Piece, Place, Prepared, Start
 from mahavishnu_operator.worker.sources import Files, Preparing
+from mahavishnu_operator.worker.supervising import Limits, supervise
 from tests.unit.scan.trees import git, repository, write
 
 from .git_server import GitServer, git_server
@@ -189,3 +190,12 @@ async def test_a_server_of_an_unknown_authority_is_not_believed(bench: Bench, se
 async def test_a_server_that_hangs_costs_no_more_than_the_task_s_time(bench: Bench, server: GitServer) -> None:
     server.answer = lambda request: request.rfile.read(1) == b"never"
     assert await bench.refused(GitSource(f"{server.url}/r.git", "main"), seconds=2.0) == ("timed-out", "TimedOut")
+
+
+async def test_what_runs_a_program_stays_in_its_own_folder(tmp_path: Path) -> None:
+    before = Path.cwd()
+    limits = Limits(timeout_seconds=20, output_bytes=1000)
+    environment = {"TMPDIR": str(tmp_path)}
+    cancel: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended = await supervise(("/bin/pwd",), cwd=str(tmp_path), environment=environment, limits=limits, cancel=cancel)
+    assert (Path(ended.stdout.decode().strip()), Path.cwd()) == (tmp_path.resolve(), before)

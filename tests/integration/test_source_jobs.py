@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from mahavishnu_operator.backends.kubernetes.pods import TOKEN_FOLDER
 from mahavishnu_operator.backends.kubernetes.settings import AUDIENCE, JOB, POD
+from mahavishnu_operator.backends.kubernetes.source_manifests import CLAIM_FOLDER, CREDENTIALS_FOLDER
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj
 from tests.cluster.client import Cluster
 from tests.cluster.pki import Authority
@@ -65,7 +67,7 @@ class Node:
         folder = self.folder / pod["metadata"]["name"]
         (folder / "archive").mkdir(parents=True)
         (folder / "token").write_text(self.token(pod))
-        places = {"/archive": folder / "archive", "/var/run/mahavishnu/token": folder, **mounts}
+        places = {"/archive": folder / "archive", TOKEN_FOLDER: folder, **mounts}
         said = folder / "said"
         steps = [("initContainerStatuses", *pod["spec"]["initContainers"])]
         steps += [("containerStatuses", *pod["spec"]["containers"])]
@@ -227,7 +229,7 @@ async def test_a_private_repository_is_scanned(
 ) -> None:
     url, secret, commit = served
     await scan(site, source={"git": {"url": url, "credentialsSecretRef": {"name": "key"}}}, **warnings())
-    mounts = {"/var/run/mahavishnu/credentials": as_mounted(tmp_path / "secret", secret)}
+    mounts = {CREDENTIALS_FOLDER: as_mounted(tmp_path / "secret", secret)}
     await node.run(await node.pod("job"), mounts)
     status = await site.ended("job")
     assert status["findings"]["byTool"] == {"ruff": 1}
@@ -238,7 +240,7 @@ async def test_the_folder_of_a_volume_is_scanned(node: Node, site: Site, tmp_pat
     (tmp_path / "volume/sub").mkdir(parents=True)
     (tmp_path / "volume/sub/a.py").write_text("import os\n")
     await scan(site, **warnings())
-    await node.run(await node.pod("job"), {"/source": tmp_path / "volume"})
+    await node.run(await node.pod("job"), {CLAIM_FOLDER: tmp_path / "volume"})
     status = await site.ended("job")
     assert status["findings"]["byTool"] == {"ruff": 1}
 
@@ -253,7 +255,7 @@ async def test_a_wrong_password_ends_the_scanjob_in_words(
     url, secret, _ = served
     await scan(site, source={"git": {"url": url, "credentialsSecretRef": {"name": "key"}}})
     wrong = as_mounted(tmp_path / "secret", secret | {"password": "wr0ng"})
-    await node.run(await node.pod("job"), {"/var/run/mahavishnu/credentials": wrong})
+    await node.run(await node.pod("job"), {CREDENTIALS_FOLDER: wrong})
     status = await site.ended("job")
     assert condition(status, "Failed") == ("True", "AuthenticationRefused")
     assert "wr0ng" not in json.dumps(status)
@@ -265,9 +267,9 @@ async def test_a_secret_that_comes_later_is_waited_for(
     url, secret, _ = served
     await scan(site, source={"git": {"url": url, "credentialsSecretRef": {"name": "key"}}}, **warnings())
     (tmp_path / "none").mkdir()
-    await node.run(await node.pod("job"), {"/var/run/mahavishnu/credentials": tmp_path / "none"})
+    await node.run(await node.pod("job"), {CREDENTIALS_FOLDER: tmp_path / "none"})
     assert "Secret key" in await waits(site, "CredentialsMissing")
-    mounts = {"/var/run/mahavishnu/credentials": as_mounted(tmp_path / "secret", secret)}
+    mounts = {CREDENTIALS_FOLDER: as_mounted(tmp_path / "secret", secret)}
     await node.run(await node.pod("job", 2), mounts)
     assert (await site.ended("job"))["phase"] == "Succeeded"
 

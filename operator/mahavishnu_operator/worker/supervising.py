@@ -118,10 +118,13 @@ class _Started:
 def _start(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> _Started:
     """Start it in a session of its own. It inherits the three streams alone: all else here is closed on exec.
 
-    Our own folder is changed for it, and our umask is its own: this process does nothing else at that moment.
+    For that moment, in which this process does nothing else, our own folder is its folder; our umask is its own.
     """
-    os.chdir(cwd)
     with ExitStack() as ours, ExitStack() as theirs:
+        here = os.open(".", os.O_PATH | os.O_DIRECTORY)
+        theirs.callback(os.close, here)
+        os.chdir(cwd)
+        theirs.callback(os.fchdir, here)
         ends = []
         for _ in range(2):
             reading, writing = os.pipe()
