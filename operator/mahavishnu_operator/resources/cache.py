@@ -22,7 +22,7 @@ import structlog
 
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from .protocol import EventType, Expired, Key, Kind, Obj, Source, WatchEvent
+from .protocol import EventType, Expired, Key, Kind, Obj, Silent, Source, WatchEvent
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +71,8 @@ class Reflector:
             except Expired:
                 self._version = None
                 failed = not self._progressed
+            except Silent:
+                failures = 0  # it was long enough: opened anew at once
             except MahavishnuError as error:
                 failed = True
                 log.warning("cannot follow the objects of a kind", kind=self._kind.plural, error=str(error))

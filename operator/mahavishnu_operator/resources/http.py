@@ -21,7 +21,7 @@ from mahavishnu_operator.support.errors import Conflict, InvalidInput, Mahavishn
 
 from .connection import Connection
 from .credentials import Credential, ExecCredentials, TokenFile
-from .protocol import Expired, Forbidden, Unreachable
+from .protocol import Expired, Forbidden, Silent, Unreachable
 
 CALL_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
@@ -207,8 +207,8 @@ def error_of(status: int, body: bytes, call: str) -> MahavishnuError:
 async def lines_of(response: aiohttp.ClientResponse, *, idle: float, longest: int) -> AsyncIterator[bytes]:
     """The lines of a stream as they come, without their ends.
 
-    Unreachable: nothing came for `idle` seconds, a line is longer than `longest` bytes, the stream broke,
-    or it ended within a line.
+    Silent: nothing came for `idle` seconds. Unreachable: a line is longer than `longest` bytes, the stream broke, or
+    it ended within a line.
     """
     rest = b""
     while True:
@@ -216,7 +216,7 @@ async def lines_of(response: aiohttp.ClientResponse, *, idle: float, longest: in
             async with asyncio.timeout(idle):
                 chunk = await response.content.readany()
         except TimeoutError:
-            raise Unreachable(f"{response.url.origin()} was silent for {idle:g} s on a watch") from None
+            raise Silent(f"{response.url.origin()} was silent for {idle:g} s on a watch") from None
         if not chunk:
             if rest:
                 raise Unreachable(f"{response.url.origin()} ended a watch within a line")

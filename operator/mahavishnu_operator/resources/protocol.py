@@ -67,6 +67,13 @@ class Unreachable(MahavishnuError):
     reason = "Unreachable"
 
 
+class Silent(Unreachable):
+    """Nothing came on a watch for longer than a bookmark takes: its connection may be dead, or its kind is quiet.
+
+    An API server sends no bookmarks of a kind of which it has seen no event since it started.
+    """
+
+
 class Forbidden(MahavishnuError):
     """The API server does not accept our credentials (401), or they do not allow this (403)."""
 

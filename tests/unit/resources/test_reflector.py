@@ -16,6 +16,7 @@ from mahavishnu_operator.resources.protocol import (
     Kind,
     Listing,
     Obj,
+    Silent,
     Unreachable,
     WatchEvent,
 )
@@ -58,14 +59,14 @@ class Script:
             yield step
 
 
-async def play(script: Script) -> tuple[list[str], list[str]]:
+async def play(script: Script, *, max_delay: float = 0.001) -> tuple[list[str], list[str]]:
     """The names that changed, in order, and those left in the end."""
     changed: list[str] = []
     reflector = Reflector(
         script,  # of the protocol it needs these two
         WORKER_POOL,
         on_change=lambda key: changed.append(key.name),
-        max_delay=0.001,
+        max_delay=max_delay,
     )
     running = asyncio.create_task(reflector.run())
     async with asyncio.timeout(10):
@@ -105,6 +106,12 @@ async def test_a_server_that_is_down_is_asked_again() -> None:
     changed, _ = await play(script)
     assert changed == ["a"]
     assert script.since == ["100", "100"]
+
+
+async def test_the_watch_of_a_quiet_kind_is_opened_anew_at_once() -> None:
+    script = Script([[]], [[Silent("quiet")] for _ in range(20)])
+    await play(script, max_delay=3600.0)
+    assert script.since == ["100"] * 21
 
 
 async def test_a_list_that_fails_after_expiry_is_tried_again() -> None:
