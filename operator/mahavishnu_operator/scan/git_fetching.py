@@ -22,38 +22,14 @@ from mahavishnu_operator.api.source_outcome import Failure
 from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.text import printable
 
+from .git_hardening import ENVIRONMENT, SETTINGS
+from .git_names import is_commit
+
 HTTPS = re.compile(r"https://[^/@\s\x00-\x1f?#-][^@\s\x00-\x1f?#]*")
 SSH = re.compile(r"ssh://(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*/[^\s\x00-\x1f]+")
 SCP = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-\s\x00-\x1f][^\s\x00-\x1f]*")
 REVISION = re.compile(r"(?!.*(\.\.|@\{|//|\.lock$))[^-+:~^*?\[\\\s\x00-\x1f\x7f][^:~^*?\[\\\s\x00-\x1f\x7f]*")
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SAID_LINES = 3
-_CONFIG = (
-    "advice.detachedHead=false",
-    "core.attributesFile=/dev/null",
-    "core.excludesFile=/dev/null",
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.symlinks=true",
-    "credential.helper=",
-    "fetch.recurseSubmodules=false",
-    "gc.auto=0",
-    "http.followRedirects=initial",
-    "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
-    "init.defaultBranch=none",
-    "maintenance.auto=false",
-    "submodule.recurse=false",
-)
-_ENVIRONMENT = {
-    "GIT_ASKPASS": "false",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "LC_ALL": "C",
-}
 # What git and ssh say, in their own words, and what it means.
 _MEANINGS = (
     (r"host key verification failed|host identification has changed", Reason.HOST_KEY_REFUSED, Failure.FINAL),
@@ -140,12 +116,12 @@ class _Git:
         self._tree, self._access, self._ends_at = tree, access, ends_at
         kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
         own = {"HOME": str(scratch), "TMPDIR": str(scratch), "GIT_ALLOW_PROTOCOL": transport}
-        settings = (*_CONFIG, *access.config)
+        settings = (*SETTINGS, *access.config)
         for number, setting in enumerate(settings):
             name, _, value = setting.partition("=")
             own |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         own["GIT_CONFIG_COUNT"] = str(len(settings))
-        self._environment = kept | _ENVIRONMENT | own | dict(access.environment)
+        self._environment = kept | dict(ENVIRONMENT) | own | dict(access.environment)
 
     def fetch(self, url: str, revision: str, ref: str) -> str:
         """The commit that a revision names, with its files."""
@@ -159,7 +135,7 @@ class _Git:
                 Reason.REVISION_NOT_FOUND,
                 f"{printable(url)} has no branch, tag or commit {printable(revision)}",
                 Failure.FINAL,
-                hint="" if COMMIT.fullmatch(revision) else "an abbreviated commit is not resolved: write it in full",
+                hint="" if is_commit(revision) else "an abbreviated commit is not resolved: write it in full",
             ) from None
         return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mahavishnu_operator.scan.git_hardening import ENVIRONMENT, SETTINGS
 from mahavishnu_operator.scan.git_names import is_commit
 from mahavishnu_operator.scan.unpacking import MAX_NAME_BYTES, MAX_SEGMENT_BYTES
 
@@ -29,43 +30,6 @@ MOST_TREE_BYTES = 1024 * MIB
 MOST_FILES = 200_000
 OUTPUT_BYTES = 64 * MIB
 LOOK_SECONDS = 0.2  # how often the size of what was fetched is looked at
-_SETTINGS = (
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.attributesFile=/dev/null",
-    "core.symlinks=true",
-    "core.protectHFS=true",
-    "core.protectNTFS=true",
-    "credential.helper=",
-    "protocol.allow=never",
-    "protocol.https.allow=always",
-    "http.followRedirects=initial",
-    "http.sslVerify=true",
-    "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
-    "fetch.unpackLimit=1",
-    "fetch.recurseSubmodules=false",
-    "fetch.writeCommitGraph=false",
-    "submodule.recurse=false",
-    "transfer.bundleURI=false",
-    "transfer.credentialsInUrl=die",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "advice.detachedHead=false",
-    "safe.directory=*",
-)
-_ENVIRONMENT = {
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_ALLOW_PROTOCOL": "https",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "false",
-    "SSH_ASKPASS": "false",
-    "GIT_LFS_SKIP_SMUDGE": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_PAGER": "cat",
-}
 
 
 @dataclass(frozen=True)
@@ -116,9 +80,9 @@ class Fetch:
         program = find_program("git")
         if program is None:
             raise Failed("refused", "GitNotInstalled", "git is not installed on the worker; use an image that has it")
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        settings = [part for setting in SETTINGS for part in ("-c", setting)]
         frame = self._frame
-        environment = tool_environment(frame.scratch) | _ENVIRONMENT
+        environment = tool_environment(frame.scratch) | dict(ENVIRONMENT) | {"GIT_ALLOW_PROTOCOL": "https"}
         if frame.certificates:
             environment["GIT_SSL_CAINFO"] = frame.certificates
         over: list[str] = []
