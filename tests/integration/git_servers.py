@@ -43,6 +43,11 @@ class Repository:
         git("init", "--quiet", "--initial-branch=main", cwd=self.tree)
         git("init", "--quiet", "--bare", "--initial-branch=main", str(self.served / "project.git"), cwd=folder)
 
+    @property
+    def head(self) -> str:
+        """The last commit."""
+        return git("rev-parse", "HEAD", cwd=self.tree)
+
     def commit(self, files: Mapping[str, str], *, branch: str = "main") -> str:
         """Write and publish files; the commit."""
         for name, text in files.items():
@@ -52,12 +57,14 @@ class Repository:
         git("add", "--all", "--force", cwd=self.tree)
         git("commit", "--quiet", "--message=change", cwd=self.tree)
         git("push", "--quiet", str(self.served / "project.git"), f"HEAD:{branch}", cwd=self.tree)
-        return git("rev-parse", "HEAD", cwd=self.tree)
+        return self.head
 
 
 @contextmanager
-def https_git(repository: Repository, authority: Authority, *, host: str = "127.0.0.1") -> Iterator[str]:
-    """The address of `project.git`, which wants USERNAME and PASSWORD."""
+def https_git(
+    repository: Repository, authority: Authority, *, host: str = "127.0.0.1", public: bool = False
+) -> Iterator[str]:
+    """The address of `project.git`, which wants USERNAME and PASSWORD unless it is public."""
     pair = authority.issue(f"git-{host}", common_name="git", hosts=[host])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -65,7 +72,7 @@ def https_git(repository: Repository, authority: Authority, *, host: str = "127.
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if not hmac.compare_digest(self.headers.get("Authorization", ""), wanted):
+            if not public and not hmac.compare_digest(self.headers.get("Authorization", ""), wanted):
                 self.send_response(401)
                 self.send_header("WWW-Authenticate", 'Basic realm="git"')
                 self.send_header("Content-Length", "0")

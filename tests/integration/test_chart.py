@@ -86,6 +86,7 @@ def test_pods_are_admitted_where_only_restricted_ones_are(rendered: str, cluster
         ("watchNamespaces={Team A}", "watchNamespaces"),
         ("leaseSeconds=0", "leaseSeconds"),
         ("persistence.size=many", "size"),
+        ("gitAuthorities.existingConfigMap=Mine", "existingConfigMap"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(helm: Helm, value: str, complaint: str) -> None:
@@ -147,6 +148,18 @@ def test_a_database_url_comes_from_its_secret_and_needs_no_volume(helm: Helm) ->
     (container,) = one(made, "Deployment")["spec"]["template"]["spec"]["containers"]
     (url,) = [each for each in container["env"] if each["name"] == "MAHAVISHNU_STORE_URL"]
     assert url["valueFrom"]["secretKeyRef"] == {"name": "database", "key": "url"}
+
+
+def test_who_proves_git_servers_to_workers_is_read_from_a_config_map(helm: Helm) -> None:
+    values = "gitAuthorities.existingConfigMap=authorities,gitAuthorities.key=bundle.pem"
+    pod = one(objects(helm.template(CHART, *LOCAL, "--set", values)), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = [each for each in pod["volumes"] if "configMap" in each]
+    (item,) = volume["configMap"]["items"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == volume["name"]]
+    assert (volume["configMap"]["name"], item["key"]) == ("authorities", "bundle.pem")
+    file = f"{mount['mountPath']}/{item['path']}"
+    assert {"name": "MAHAVISHNU_GIT_CA", "value": file} in container["env"]
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:

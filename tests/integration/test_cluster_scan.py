@@ -109,6 +109,15 @@ def test_ctrl_c_cancels_the_scanjob_and_says_so(up: Up, tree: Path) -> None:
     assert "Cancelled" in up.run("get", "scanjob", name[1]).stdout
 
 
+def test_a_job_whose_archive_cannot_be_brought_is_cancelled(up: Up, tree: Path) -> None:
+    done = scan(up, tree, "--dispatcher-url", "http://127.0.0.1:1")  # where nobody listens
+    name = re.search(r"ScanJob default/(\S+) was cancelled", done.stderr)
+    assert name is not None, done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert done.returncode == 4
+    assert "Cancelled" in up.run("get", "scanjob", name[1]).stdout
+
+
 def test_options_of_the_cluster_without_it_are_refused(tree: Path) -> None:
     done = run("scan", tree, "--pool", "pool")
     assert done.returncode == 2

@@ -18,8 +18,9 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj
 from tests.cluster.client import Cluster
 from tests.cluster.pki import Authority
 
+from .cli_tools import run
 from .git_servers import PASSWORD, USERNAME, Repository, as_mounted, https_git
-from .operator_tools import DEADLINE, OperatorProcess, Site, account, condition, message
+from .operator_tools import DEADLINE, POOL, OperatorProcess, Site, account, condition, message
 from .pod_tools import CLI, IMAGE
 
 CLAIM = {"persistentVolumeClaim": {"claimName": "files", "subPath": "sub"}}
@@ -128,6 +129,18 @@ async def bring(operator: OperatorProcess, site: Site, token: str, *, name: str 
     async with aiohttp.ClientSession() as http, http.put(url, data=b"x", headers=headers) as answer:
         await answer.read()
         return answer.status
+
+
+async def test_a_folder_is_brought_to_the_address_of_a_dispatcher(
+    operator: OperatorProcess, node: Node, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/a.py").write_text("import os\n")
+    where = ("--cluster", "--kubeconfig", site.cluster.kubeconfig, "-n", site.namespace, "--pool", POOL)
+    command = ("scan", tmp_path / "tree", *where, "--dispatcher-url", operator.dispatcher, "--tool", "ruff")
+    done = await asyncio.to_thread(run, *command)
+    assert "1 finding in 1 file" in done.stdout, done.stderr
+    assert done.returncode == 1
 
 
 async def test_the_job_is_admitted_in_a_restricted_namespace_and_owned_by_its_scanjob(node: Node, site: Site) -> None:

@@ -141,6 +141,15 @@ class _Run:
 
     async def _bring_and_follow(self, archive: Path, progress: Progress) -> Obj:
         try:
+            job = await self._bring(archive)
+        except MahavishnuError:
+            await self._abandon()
+            raise
+        return job if _ended(job) else await self._follow(_ended, tell=_Telling(progress))
+
+    async def _bring(self, archive: Path) -> Obj:
+        """Bring the archive to the job as it then stood; one that has ended already wants none."""
+        try:
             async with asyncio.timeout(ANSWERED_SECONDS):
                 job = await self._follow(lambda obj: bool((obj.get("status") or {}).get("observedGeneration")))
         except TimeoutError:
@@ -155,7 +164,13 @@ class _Run:
             await door.bring(self._key, archive, self._made.sha256)
         finally:
             await door.close()
-        return await self._follow(_ended, tell=_Telling(progress))
+        return job
+
+    async def _abandon(self) -> None:
+        """Cancel a job that would wait for an archive which nobody else has."""
+        with suppress(NotFound, Unreachable):  # the error that led here is the one to tell
+            await self._resources.merge(SCAN_JOB, self._key, {"spec": {"cancel": True}})
+            say(f"ScanJob {self._key} was cancelled")
 
     async def _cancel(self, signals: asyncio.Queue[signal.Signals]) -> Obj:
         """The job at its end, or as it stands when a person does not wait for that."""
