@@ -136,12 +136,10 @@ def operator(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def client_of(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Client, KubernetesResources]]:
-    """A client on a fresh namespace that has a pool of one worker; the namespace goes in the end, with all in it."""
+async def client_in(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Client, KubernetesResources]]:
+    """A client on a fresh namespace; the namespace goes in the end, with all in it."""
     await asyncio.to_thread(cluster.kubectl, "create", "namespace", namespace)
     resources = KubernetesResources(Connection.from_kubeconfig(cluster.kubeconfig))
-    spec = {"backend": "local-process", "minWorkers": 1, "maxWorkers": 1}
-    await resources.create(WORKER_POOL, manifest("WorkerPool", POOL, namespace, spec))
     client = Client(resources, namespace)
     watching = asyncio.create_task(client.watch())
     try:
@@ -151,11 +149,17 @@ async def client_of(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Cli
         with suppress(asyncio.CancelledError):
             await watching
         await resources.close()
+        for kind in ("scanjobs", "workerpools"):
+            path = f"/apis/{API_VERSION}/namespaces/{namespace}/{kind}"
+            await asyncio.to_thread(cluster.kubectl, "delete", "--raw", path)
+        await asyncio.to_thread(cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
 
 
 async def take_turn(cluster: Cluster, contender: AbstractContextManager[None], namespace: str) -> Round:
     """One contender: its latencies, its throughput, and what it wrote for each ScanJob."""
-    async with client_of(cluster, namespace) as (client, resources):
+    spec = {"backend": "local-process", "minWorkers": 1, "maxWorkers": 1}
+    async with client_in(cluster, namespace) as (client, resources):
+        await resources.create(WORKER_POOL, manifest("WorkerPool", POOL, namespace, spec))
         with contender:
             await client.run_at_rate(per_second=20, seconds=2)  # warm
             before, jobs = await count_writes(resources), BURST
@@ -168,10 +172,6 @@ async def take_turn(cluster: Cluster, contender: AbstractContextManager[None], n
             cpu = {who: (seconds - used.get(who, 0.0)) / BURST for who, seconds in cpu_by_process().items()}
             writes = await count_writes(resources) - before
             del writes["POST scanjobs"]  # the client's own
-            for kind in ("scanjobs", "workerpools"):
-                path = f"/apis/{API_VERSION}/namespaces/{namespace}/{kind}"
-                await asyncio.to_thread(cluster.kubectl, "delete", "--raw", path)
-        await asyncio.to_thread(cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
     return Round(latencies, per_second, cpu, {what: count / jobs for what, count in writes.items()})
 
 

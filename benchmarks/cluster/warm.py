@@ -7,17 +7,13 @@ by one client, on one API server, one after the other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from statistics import median, quantiles
 
 from benchmarks.apiserver import count_writes
 from benchmarks.figures import print_line
-from benchmarks.scanjobs import POOL, Client, floor, manifest
-from mahavishnu_operator.resources.connection import Connection
+from benchmarks.scanjobs import POOL, Client, client_in, floor, manifest
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key
-from tests.cluster.client import Cluster
 from tests.e2e.operating import SMALL, pod_operator
 
 from .real_node import real_node
@@ -25,26 +21,6 @@ from .real_node import real_node
 RATE, SECONDS = 75, 60
 WORKERS = 2
 READY_SECONDS = 120
-
-
-@asynccontextmanager
-async def client_in(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Client, KubernetesResources]]:
-    """A client on a fresh namespace; the namespace goes in the end, with all in it."""
-    await asyncio.to_thread(cluster.kubectl, "create", "namespace", namespace)
-    resources = KubernetesResources(Connection.from_kubeconfig(cluster.kubeconfig))
-    client = Client(resources, namespace)
-    watching = asyncio.create_task(client.watch())
-    try:
-        yield client, resources
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        await resources.close()
-        for kind in ("scanjobs", "workerpools"):
-            path = f"/apis/mahavishnu.dev/v1alpha1/namespaces/{namespace}/{kind}"
-            await asyncio.to_thread(cluster.kubectl, "delete", "--raw", path)
-        await asyncio.to_thread(cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
 
 
 async def make_pool(resources: KubernetesResources, namespace: str) -> None:

@@ -12,6 +12,7 @@ from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from tests.cluster.client import Cluster
 
 from .operator_tools import OperatorProcess, Site, account, deploy
+from .pod_tools import IMAGE, Kubelet, running_kubelet
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,26 @@ def operator(deployed: Cluster, root: Path, tmp_path_factory: pytest.TempPathFac
         yield process
         print(process.process.log_tail())
         process.process.stop()
+
+
+@pytest.fixture(scope="module")
+def pod_operator(deployed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """A running operator whose workers are Pods; its log is shown when a test fails."""
+    folder = tmp_path_factory.mktemp("operator")
+    with OperatorProcess(account(deployed), folder, root=None, worker_image=IMAGE) as process:
+        yield process
+        print(process.process.log_tail())
+        process.process.stop()
+
+
+@pytest.fixture
+async def kubelet(
+    pod_operator: OperatorProcess, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Kubelet]:
+    """What a kubelet would do, in a namespace that is restricted."""
+    site.cluster.kubectl("label", "namespace", site.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    async with running_kubelet(site, tmp_path_factory.mktemp("p")) as running:  # a socket's path has to be short
+        yield running
 
 
 @pytest.fixture

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from mahavishnu_operator.backends.kubernetes.settings import JOB
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Obj
-from tests.cluster.client import Cluster
 
 from .operator_tools import (
     GATED,
     POOL,
     OperatorProcess,
     Site,
-    account,
     condition,
     counts,
     message,
@@ -26,30 +21,11 @@ from .operator_tools import (
     python,
     written,
 )
-from .pod_tools import IMAGE, Kubelet, running_kubelet
+from .pod_tools import Kubelet
 
 OUT_OF_MEMORY = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "signal": 9}}
 RUNNING: dict[str, Any] = {"running": {}}
 DONE = {"terminated": {"exitCode": 0, "reason": "Completed"}}
-
-
-@pytest.fixture(scope="module")
-def operator(deployed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """An operator whose workers are Pods."""
-    folder = tmp_path_factory.mktemp("operator")
-    with OperatorProcess(account(deployed), folder, root=None, worker_image=IMAGE) as process:
-        yield process
-        print(process.process.log_tail())
-        process.process.stop()
-
-
-@pytest.fixture
-async def kubelet(
-    operator: OperatorProcess, site: Site, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Kubelet]:
-    site.cluster.kubectl("label", "namespace", site.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    async with running_kubelet(site, tmp_path_factory.mktemp("p")) as running:  # a socket's path has to be short
-        yield running
 
 
 async def pool(site: Site, **spec: Any) -> Obj:
@@ -260,15 +236,15 @@ async def test_a_pod_of_a_job_that_no_pool_owns_is_refused(kubelet: Kubelet, sit
 
 
 async def test_a_restarted_operator_goes_on_with_the_pods_that_are_there(
-    operator: OperatorProcess, kubelet: Kubelet, site: Site, tmp_path: Path
+    pod_operator: OperatorProcess, kubelet: Kubelet, site: Site, tmp_path: Path
 ) -> None:
     await pool(site)
     await site.commands("job", python(GATED, tmp_path / "began", tmp_path / "gate"), ["true"])
     first, second = await kubelet.pods(2)
     await kubelet.run(first)
     await poll(lambda: (tmp_path / "began").exists() or kubelet.processes[first["metadata"]["name"]][0].returncode == 0)
-    operator.process.kill()
-    operator.start()
+    pod_operator.process.kill()
+    pod_operator.start()
     await kubelet.run(second)
     await written(tmp_path / "began")
     (tmp_path / "gate").touch()
@@ -276,18 +252,18 @@ async def test_a_restarted_operator_goes_on_with_the_pods_that_are_there(
 
 
 async def test_deleting_a_pool_deletes_its_jobs_and_pods_with_no_operator(
-    operator: OperatorProcess, kubelet: Kubelet, site: Site
+    pod_operator: OperatorProcess, kubelet: Kubelet, site: Site
 ) -> None:
     await pool(site)
     await site.commands("job", ["true"], ["true"])
     await kubelet.pods(2)
-    operator.process.kill()
+    pod_operator.process.kill()
     try:
         site.kubectl("delete", "wp", POOL)
         await kubelet.pods(0)
         assert await jobs(site) == []
     finally:
-        operator.start()
+        pod_operator.start()
 
 
 async def test_a_number_of_workers_is_refused_because_it_has_no_meaning(kubelet: Kubelet, site: Site) -> None:

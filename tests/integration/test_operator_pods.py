@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from mahavishnu_operator.resources.protocol import WORKER_POOL
-from tests.cluster.client import Cluster
 
 from .operator_tools import (
     GATED,
@@ -18,33 +14,15 @@ from .operator_tools import (
     POOL,
     OperatorProcess,
     Site,
-    account,
     condition,
     counts,
     message,
     python,
     written,
 )
-from .pod_tools import IMAGE, Kubelet, running_kubelet
+from .pod_tools import IMAGE, Kubelet
 
 TERMINATED = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "signal": 9}}
-
-
-@pytest.fixture(scope="module")
-def operator(deployed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """An operator whose workers are Pods."""
-    folder = tmp_path_factory.mktemp("operator")
-    with OperatorProcess(account(deployed), folder, root=None, worker_image=IMAGE) as process:
-        yield process
-        print(process.process.log_tail())
-        process.process.stop()
-
-
-@pytest.fixture
-async def kubelet(operator: OperatorProcess, site: Site, tmp_path: Path) -> AsyncIterator[Kubelet]:
-    site.cluster.kubectl("label", "namespace", site.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    async with running_kubelet(site, tmp_path / "pods") as running:
-        yield running
 
 
 async def pool(site: Site, **spec: Any) -> None:
@@ -190,28 +168,28 @@ async def test_a_pod_that_claims_a_pool_by_its_labels_alone_is_refused(kubelet: 
 
 
 async def test_a_restarted_operator_adopts_the_pods_that_are_there(
-    operator: OperatorProcess, kubelet: Kubelet, site: Site
+    pod_operator: OperatorProcess, kubelet: Kubelet, site: Site
 ) -> None:
     await pool(site, replicas=2)
     before = {pod["metadata"]["uid"] for pod in await kubelet.pods(2)}
-    operator.process.kill()
-    operator.start()
+    pod_operator.process.kill()
+    pod_operator.start()
     await site.pool("later", backend="kubernetes")
     after = {pod["metadata"]["uid"] for pod in await kubelet.pods(3)}
     assert before < after
 
 
 async def test_deleting_a_pool_deletes_its_pods_with_no_operator(
-    operator: OperatorProcess, kubelet: Kubelet, site: Site
+    pod_operator: OperatorProcess, kubelet: Kubelet, site: Site
 ) -> None:
     await pool(site, replicas=2)
     await kubelet.pods(2)
-    operator.process.kill()
+    pod_operator.process.kill()
     try:
         site.kubectl("delete", "wp", POOL)
         await kubelet.pods(0)
     finally:
-        operator.start()
+        pod_operator.start()
 
 
 async def test_a_path_is_refused_because_pods_do_not_see_it(kubelet: Kubelet, site: Site, tmp_path: Path) -> None:
