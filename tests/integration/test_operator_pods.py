@@ -105,13 +105,25 @@ async def test_a_worker_on_a_cordoned_node_is_leased_nothing(kubelet: Kubelet, s
     (pod,) = await kubelet.pods(1)
     kubelet.bind(pod, node=site.namespace)
     await kubelet.run(pod)
-    await site.ready(1)
+    await site.until(WORKER_POOL, POOL, lambda s: s.get("ready") == 1)  # and no node takes another in its place
     await site.commands("job", python(NOTE, tmp_path / "ran"))
     await site.commands("other", ["true"], queueTimeoutSeconds=1)
     assert condition(await site.ended("other"), "Failed") == ("True", "QueueTimedOut")
     assert not (tmp_path / "ran").exists()
     site.kubectl("uncordon", site.namespace)
     assert (await site.ended("job"))["phase"] == "Succeeded"
+    site.kubectl("delete", "node", site.namespace)
+
+
+async def test_a_worker_on_a_cordoned_node_is_replaced(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    kubelet.bind(pod, node=site.namespace)
+    await kubelet.run(pod)
+    (new,) = await kubelet.pods(1, where=lambda p: p["metadata"]["name"] != pod["metadata"]["name"])
+    await kubelet.run(new)
+    await kubelet.pods(0, where=lambda p: p["metadata"]["name"] == pod["metadata"]["name"])
+    await site.ready(1)
     site.kubectl("delete", "node", site.namespace)
 
 

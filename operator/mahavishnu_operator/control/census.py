@@ -68,7 +68,8 @@ class Census:
     stuck: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     retired: frozenset[str] = frozenset()
-    spent: frozenset[str] = frozenset()  # to be replaced: of another revision of the template, or due by spec.recycle
+    # To be replaced: of another revision of the template, due by spec.recycle, or on a machine that takes no new work.
+    spent: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> int:
@@ -134,7 +135,7 @@ def _group(worker: ObservedWorker, view: WorkerView | None, state: PoolState) ->
 
 
 def _is_spent(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> bool:
-    if worker.revision and worker.revision != state.revision:
+    if (worker.revision and worker.revision != state.revision) or (view is not None and view.cordoned):
         return True
     recycle = state.spec.recycle if state.spec is not None else None
     if recycle is None or view is None:

@@ -74,8 +74,12 @@ def take_census(state: PoolState) -> Census:
         stopping=names("stopping"),
         stuck=names("stuck"),
         failed=names("failed"),
-        spent=frozenset(w.name for w in state.observed if w.revision and w.revision != state.revision),
+        spent=frozenset(w.name for w in state.observed if _is_spent(w, views.get(w.name), state)),
     )
+
+
+def _is_spent(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> bool:
+    return bool(worker.revision and worker.revision != state.revision) or (view is not None and view.cordoned)
 
 
 def _group(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> str:

@@ -178,6 +178,7 @@ class Dispatcher:
                 idle_seconds=None if worker.idle_from is None else core.clock() - worker.idle_from,
                 tasks_done=worker.tasks_done,
                 spent=worker.spent,
+                cordoned=core.workers.cordoned(worker.id),
             )
             for worker in core.workers.of_pool(pool)
         )

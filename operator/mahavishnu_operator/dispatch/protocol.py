@@ -55,6 +55,7 @@ class WorkerView:
     idle_seconds: float | None  # for how long it has held no lease, whatever clocks say; None while it holds one
     tasks_done: int
     spent: bool = False  # it was leased the one task that it may have
+    cordoned: bool = False  # its machine takes no new work
 
 
 @dataclass(frozen=True, slots=True)

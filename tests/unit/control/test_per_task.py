@@ -79,6 +79,11 @@ def test_a_worker_that_had_its_task_is_for_no_other(gone: dict[str, Any]) -> Non
     assert (decision.start, decision.drain, decision.stop) == (1, (), ())
 
 
+def test_a_worker_without_a_task_on_a_machine_that_takes_no_new_work_is_sent_away() -> None:
+    cordoned = replace(session("a"), cordoned=True)
+    assert decide_per_task(state(1, worker("a", RUNNING), cordoned)).drain == ("a",)
+
+
 def test_never_more_than_max_workers_exist() -> None:
     there: list[ObservedWorker | WorkerView] = [
         worker("a", RUNNING),

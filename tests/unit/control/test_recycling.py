@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mahavishnu_operator.backends.protocol import WorkerPhase
+from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
 from mahavishnu_operator.control.crashes import REGISTER_SECONDS
 from mahavishnu_operator.control.pools import PoolDecision, decide_pool
+from mahavishnu_operator.dispatch.protocol import WorkerView
 
 from .test_pools import NOW, both, process, session, spec, state
 
@@ -47,6 +49,22 @@ def test_workers_of_one_age_are_recycled_a_quarter_at_a_time() -> None:
 
 def test_a_worker_that_begins_is_not_recycled_for_its_age() -> None:
     assert recycled([process("a", WorkerPhase.STARTING, age=500)], replicas=1, maxAgeSeconds=60).drain == ()
+
+
+def on_a_cordoned_machine(name: str, *, held: int = 0) -> list[ObservedWorker | WorkerView]:
+    return [process(name), replace(session(name, held=held), cordoned=True)]
+
+
+def test_a_worker_whose_machine_takes_no_new_work_is_replaced() -> None:
+    decision = recycled([*on_a_cordoned_machine("a"), *both("b")])
+    assert (decision.start, decision.drain) == (1, ())
+    assert recycled([*on_a_cordoned_machine("a"), *both("b"), *both("new")]).drain == ("a",)
+
+
+def test_with_no_room_for_another_it_goes_first_and_a_busy_one_finishes() -> None:
+    workers = [*on_a_cordoned_machine("a", held=1), *on_a_cordoned_machine("b")]
+    decision = recycled(workers, most=2)
+    assert (decision.start, decision.drain, decision.stop) == (0, ("b",), ())
 
 
 def retiring(*workers: Any, replicas: int = 2, names: tuple[str, ...] = ("a",), **fields: Any) -> PoolDecision:
