@@ -85,6 +85,12 @@ def test_a_report_is_read_again_by_who_may_write_the_scanjob(up: Up, tree: Path)
     assert again.returncode == 1
 
 
+def test_a_report_that_is_not_to_be_had_is_no_finding(up: Up) -> None:
+    done = run("report", "nosuch", "--server", up.url)
+    assert "nosuch" in done.stderr
+    assert done.returncode == 3
+
+
 def test_a_pool_that_is_not_there_is_waited_for_and_the_wait_is_explained(up: Up, tree: Path) -> None:
     done = run("scan", tree, "--cluster", "--server", up.url, "--pool", "nosuch", "--timeout", "2")
     assert "WorkerPool default/nosuch does not exist" in done.stderr

@@ -1,11 +1,16 @@
-"""Exit codes, in one place because CI pipelines match on them (docs/reference/cli.md)."""
+"""Exit codes, in one place because CI pipelines match on them (README.md has them for people)."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from mahavishnu_operator.resources.protocol import Unreachable
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+
+from .output import say
 
 
 class ExitCode(IntEnum):
@@ -20,12 +25,24 @@ class ExitCode(IntEnum):
     TERMINATED = 143  # SIGTERM
 
 
-def exit_code_of(error: MahavishnuError) -> ExitCode:
-    """The code for an error that ends a command."""
+def end_with(error: MahavishnuError, *, refused: ExitCode = ExitCode.FINDINGS) -> ExitCode:
+    """Say what is wrong; the code for an error that ends a command. `refused`: for an answer that was no."""
+    say(f"error: {error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")
     match error:
         case InvalidInput():
             return ExitCode.USAGE
         case Unreachable():
             return ExitCode.UNREACHABLE
         case _:
-            return ExitCode.FINDINGS
+            return refused
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Around what has findings for an answer: an error is none, and a pipeline must not take it for some."""
+    try:
+        yield
+    except MahavishnuError as error:
+        sys.exit(end_with(error, refused=ExitCode.INCOMPLETE))

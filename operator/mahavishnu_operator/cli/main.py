@@ -15,10 +15,9 @@ import typer
 
 from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
-from mahavishnu_operator.support.text import printable
 
 from . import logs, objects, operator, report, scan, store, up, worker
-from .exits import exit_code_of
+from .exits import end_with
 
 app = typer.Typer(
     name="mahavishnu",
@@ -68,7 +67,4 @@ def run() -> None:
     try:
         app()
     except MahavishnuError as error:
-        print(f"error: {printable(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {printable(error.hint)}", file=sys.stderr)
-        sys.exit(exit_code_of(error))
+        sys.exit(end_with(error))

@@ -12,7 +12,7 @@ import typer
 
 from mahavishnu_operator.support.errors import Conflict
 
-from .exits import ExitCode
+from .exits import ExitCode, looking
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 TRIES = 3  # another reader may write a key of their own between our two calls
@@ -41,7 +41,8 @@ def report(
     connection, embedded = find_server(server, kubeconfig=kubeconfig, context=context)
     way = {"url": dispatcher_url, "ca": dispatcher_ca, "embedded": embedded}
     space = namespace or connection.namespace or "default"
-    sys.exit(asyncio.run(_show(connection, space, name, way=way, sarif=sarif, as_json=json_)) or ExitCode.OK)
+    with looking():
+        sys.exit(asyncio.run(_show(connection, space, name, way=way, sarif=sarif, as_json=json_)) or ExitCode.OK)
 
 
 async def _show(

@@ -14,7 +14,7 @@ from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.text import printable
 
-from .exits import ExitCode
+from .exits import ExitCode, looking
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 ALL = "all"
@@ -101,7 +101,8 @@ def scan(
             sarif=sarif,
             as_json=json_,
         )
-        sys.exit(asyncio.run(run_cluster_scan(wanted)) or ExitCode.OK)
+        with looking():
+            sys.exit(asyncio.run(run_cluster_scan(wanted)) or ExitCode.OK)
     options = {"--namespace": namespace, "--pool": pool, "--kubeconfig": kubeconfig, "--context": context}
     for name, value in (options | {"--server": server, "--dispatcher-url": dispatcher_url}).items():
         if value is not None:
@@ -120,7 +121,8 @@ def scan(
         sarif=sarif,
         as_json=json_,
     )
-    sys.exit(asyncio.run(run_local_scan(request)) or ExitCode.OK)
+    with looking():
+        sys.exit(asyncio.run(run_local_scan(request)) or ExitCode.OK)
 
 
 def _existing_folder(path: Path) -> Path:
