@@ -10,6 +10,7 @@ from mahavishnu_operator.api.wire import LeaseRequest
 from mahavishnu_operator.dispatch.callers import Caller
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.errors import ClientGone, TryAgain
+from mahavishnu_operator.dispatch.ledger import Task
 from mahavishnu_operator.store.records import JobState, TaskKey, TaskRecord, TaskState
 from mahavishnu_operator.support.errors import Conflict, InvalidInput
 
@@ -218,8 +219,10 @@ async def test_a_full_disk_leaves_the_task_queued_and_says_try_again(dispatcher:
         await agent.lease(2)
     await check_memory(dispatcher)
     store.full = False
+    leased: list[Task] = []
     async with asyncio.timeout(5):
-        assert len(await agent.lease(2, wait=30)) == 2
+        while len(leased) < 2:  # each waits for a moment of its own before it is granted again
+            leased += await agent.lease(2, wait=30)
 
 
 async def test_a_grant_that_the_disk_refused_goes_to_whoever_waits_next(
