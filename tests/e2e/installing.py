@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mahavishnu_operator.api.reasons import API_VERSION
 from tests.cluster.client import Cluster
 from tests.cluster.node.cluster import NodeCluster
 from tests.integration.operator_tools import CRDS
@@ -72,12 +73,22 @@ class Place:
         """Make a WorkerPool of one small Pod."""
         kubernetes = {"resources": SMALL} | spec.pop("kubernetes", {})
         fields = {"backend": "kubernetes", "allowedCommands": ["any"], "drain": {"graceSeconds": 1}} | spec
-        self._create("WorkerPool", name, fields | {"kubernetes": kubernetes})
+        self.create(API_VERSION, "WorkerPool", name, fields | {"kubernetes": kubernetes})
 
     def job(self, name: str, *commands: list[str], pool: str) -> None:
         """Make a ScanJob of commands."""
         tasks = [{"id": f"t{number}", "command": command} for number, command in enumerate(commands)]
-        self._create("ScanJob", name, {"poolRef": {"name": pool}, "tasks": tasks})
+        self.create(API_VERSION, "ScanJob", name, {"poolRef": {"name": pool}, "tasks": tasks})
+
+    def scan(self, name: str, source: dict[str, Any], *tools: str, pool: str) -> None:
+        """Make a ScanJob of tools, which passes whatever they find."""
+        scan = {"tools": list(tools), "failOn": "none"}
+        self.create(API_VERSION, "ScanJob", name, {"poolRef": {"name": pool}, "source": source, "scan": scan})
+
+    def create(self, version: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+        """Make any object in the pools' namespace, or of the cluster."""
+        manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.kubectl("create", "-f", "-", input=json.dumps(manifest))
 
     def status(self, kind: str, name: str) -> dict[str, Any]:
         """What has become of it."""
@@ -118,10 +129,6 @@ class Place:
         found = self.cluster.json("get", "pods", "-n", namespace, "-l", selector)
         return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
 
-    def _create(self, kind: str, name: str, spec: dict[str, Any]) -> None:
-        manifest = {"apiVersion": "mahavishnu.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-        self.kubectl("create", "-f", "-", input=json.dumps(manifest))
-
 
 @contextmanager
 def made_place(built: NodeCluster, folder: Path, *, system: str, team: str) -> Iterator[Place]:
@@ -144,6 +151,9 @@ def remove_all(place: Place) -> None:
     """What the chart's README says removes everything; each of these waits until it is done."""
     cluster = place.cluster
     for what in (
+        # First, because a namespace in which Pods or claims are left is looked at again many seconds later.
+        ("deployments,pods,pvc", "--all", "-n", place.system),
+        ("pods,pvc", "--all", "-n", place.team, "--wait=false"),
         ("namespace", place.system, place.team),
         ("-f", str(CRDS)),
         (CLUSTER_WIDE, "-l", OURS),

@@ -60,14 +60,20 @@ class PodWitness(Witness):
         self._server.server_close()  # waits for those that are being answered
         os.close(self._file)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
     def command(self, task: str, *, seconds: float) -> list[str]:
         """The argv of a task that takes so long."""
-        return python_task(SCRIPT, *self._server.server_address, task, seconds)
+        return python_task(SCRIPT, *self.address, task, seconds)
 
     def gated(self, task: str) -> list[str]:
         """The argv of a task that goes on until `open`."""
         self._gates[task] = threading.Event()
-        return python_task(SCRIPT, *self._server.server_address, task, "gate")
+        return python_task(SCRIPT, *self.address, task, "gate")
 
     def open(self, *tasks: str) -> None:
         """Let tasks go on, all of them when none is named."""

@@ -1,4 +1,4 @@
-"""Real git servers on loopback: https with a password (git's own http-backend), and OpenSSH's sshd as this user."""
+"""Real git servers: https with a password (git's own http-backend), and OpenSSH's sshd as this user."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def https_git(
 class Sshd:
     """OpenSSH's server as this user. `url` of `project.git`; `secret`: the keys of a Secret that opens it."""
 
-    def __init__(self, repository: Repository, folder: Path) -> None:
+    def __init__(self, repository: Repository, folder: Path, *, host: str = "127.0.0.1") -> None:
         folder.mkdir(mode=0o700)
         self._reservation = PortReservation(1)
         (port,) = self._reservation.ports
@@ -137,21 +137,21 @@ class Sshd:
         (folder / "authorized").write_text((folder / "client.pub").read_text())
         config = folder / "config"
         config.write_text(
-            f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
+            f"ListenAddress {host}\nPort {port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder / 'authorized'}\nPasswordAuthentication no\nStrictModes no\n"
         )
         Path("/run/sshd").mkdir(exist_ok=True) if os.getuid() == 0 else None
-        program = Program("sshd", (SSHD, "-D", "-e", "-f", str(config)), lambda: _not_listening(port))
+        program = Program("sshd", (SSHD, "-D", "-e", "-f", str(config)), lambda: _not_listening(host, port))
         self.process = ServerProcess(program, folder / "sshd.log")
         path = repository.served / "project.git"
-        self.url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{path}"
+        self.url = f"ssh://{getpass.getuser()}@{host}:{port}{path}"
         host_key = (folder / "host.pub").read_text().strip()
         other_key = (folder / "other.pub").read_text().strip()
         self.secret = {
             "ssh-privatekey": (folder / "client").read_text(),
-            "known_hosts": f"[127.0.0.1]:{port} {host_key}\n",
+            "known_hosts": f"[{host}]:{port} {host_key}\n",
         }
-        self.wrong_host = self.secret | {"known_hosts": f"[127.0.0.1]:{port} {other_key}\n"}
+        self.wrong_host = self.secret | {"known_hosts": f"[{host}]:{port} {other_key}\n"}
         self.wrong_key = self.secret | {"ssh-privatekey": (folder / "other").read_text()}
 
     def __enter__(self) -> Sshd:
@@ -164,9 +164,9 @@ class Sshd:
         self._reservation.release()
 
 
-def _not_listening(port: int) -> str | None:
+def _not_listening(host: str, port: int) -> str | None:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
         return str(error)
     return None

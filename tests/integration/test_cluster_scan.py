@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,12 +117,15 @@ def test_ctrl_c_cancels_the_scanjob_and_says_so(up: Up, tree: Path) -> None:
 
 
 def test_a_job_whose_archive_cannot_be_brought_is_cancelled(up: Up, tree: Path) -> None:
+    (tree / "own.txt").write_text("content that no other job has brought\n")
     done = scan(up, tree, "--dispatcher-url", "http://127.0.0.1:1")  # where nobody listens
-    name = re.search(r"ScanJob default/(\S+) was cancelled", done.stderr)
+    name = re.search(r"ScanJob default/(\S+) is being cancelled", done.stderr)
     assert name is not None, done.stderr
     assert "127.0.0.1:1" in done.stderr
     assert done.returncode == 4
-    assert "Cancelled" in up.run("get", "scanjob", name[1]).stdout
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while "Cancelled" not in (said := up.run("get", "scanjob", name[1]).stdout):
+        assert time.monotonic() < deadline, said
 
 
 def test_options_of_the_cluster_without_it_are_refused(tree: Path) -> None:

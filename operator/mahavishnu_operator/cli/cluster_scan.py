@@ -169,8 +169,9 @@ class _Run:
     async def _abandon(self) -> None:
         """Cancel a job that would wait for an archive which nobody else has."""
         with suppress(NotFound, Unreachable):  # the error that led here is the one to tell
-            await self._resources.merge(SCAN_JOB, self._key, {"spec": {"cancel": True}})
-            say(f"ScanJob {self._key} was cancelled")
+            job = await self._resources.merge(SCAN_JOB, self._key, {"spec": {"cancel": True}})
+            if not _ended(job):
+                say(f"ScanJob {self._key} is being cancelled")
 
     async def _cancel(self, signals: asyncio.Queue[signal.Signals]) -> Obj:
         """The job at its end, or as it stands when a person does not wait for that."""
