@@ -12,11 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from mahavishnu_operator.api.wire import KEY_HEADER, MAX_BLOB_BYTES, ErrorBody
+from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
+from mahavishnu_operator.api.wire import KEY_HEADER, MAX_BLOB_BYTES, ErrorBody, TaskResult
 from mahavishnu_operator.control.doorkeeping import Doorkeeper
 from mahavishnu_operator.resources.embedded import EmbeddedResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
-from mahavishnu_operator.store.records import JobRecord, ReportRecord
+from mahavishnu_operator.store.records import (
+    GrantRecord,
+    JobRecord,
+    ReportRecord,
+    ResultRecord,
+    TaskKey,
+    TaskRecord,
+    TaskState,
+)
 
 from .dispatch_tools import Refused, Service, http, service
 from .engine_tools import manifest
@@ -159,6 +168,33 @@ async def test_who_may_write_the_scanjob_reads_its_report(site: Site) -> None:
     assert await site.call("GET", "default/job/report") == b"{}"
     with pytest.raises(Refused) as refused:
         await site.call("GET", "default/job/report", key="t" * 43)
+    assert refused.value.status == 403
+
+
+async def test_who_may_write_the_scanjob_reads_its_tasks_and_what_they_wrote(site: Site) -> None:
+    uid = await site.job()
+    store, epoch = site.service.store, site.service.dispatcher.epoch
+    key = TaskKey(uid, "t0")
+    await store.add_job(epoch, JobRecord(uid, "default", "job", "default/pool"), [TaskRecord(key, 0, b"{}")])
+    await store.record_grants(epoch, [GrantRecord(key, 1, epoch, "default/pool/w1", 1.0, 15.0)])
+    result = TaskResult(str(key), 1, "failed", exit_code=3, stdout="end", stderr="why", stdout_bytes=100)
+    await store.record_results(epoch, [ResultRecord(key, 1, TaskState.FAILED, msgspec.json.encode(result), 1.0)])
+    (row,) = msgspec.json.decode(await site.call("GET", "default/job/tasks"), type=list[TaskRow])
+    assert (row.id, row.state, row.exit_code, row.worker) == ("t0", "failed", 3, "default/pool/w1")
+    answer = msgspec.json.decode(await site.call("GET", "default/job/tasks/t0"), type=TaskAnswer)
+    assert (answer.stdout, answer.stderr, answer.stdout_bytes) == ("end", "why", 100)
+    assert await site.call("GET", "default/job/tasks/t0/stderr?offset=1&limit=1") == b"h"
+    for path, status in (
+        ("tasks/t1", 404),
+        ("tasks/t1/stdout", 404),
+        ("tasks/t0/x", 404),
+        ("tasks/t0/stdout?limit=-1", 400),
+    ):
+        with pytest.raises(Refused) as refused:
+            await site.call("GET", f"default/job/{path}")
+        assert refused.value.status == status, path
+    with pytest.raises(Refused) as refused:
+        await site.call("GET", "default/job/tasks", key="t" * 43)
     assert refused.value.status == 403
 
 

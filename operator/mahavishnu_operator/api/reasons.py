@@ -193,5 +193,9 @@ class Label(StrEnum):
     SCAN_JOB_UID = f"{GROUP}/scanjob-uid"  # of a Job that brings the files of a ScanJob: which one
     TRY = f"{GROUP}/try"  # annotation of such a Job: which try it is, from 1
     CREATED_BY = f"{GROUP}/created-by"  # who asked for an object through the gateway
+    CALLER_KIND = f"{GROUP}/caller-kind"  # annotation: what kind of program asked for a ScanJob, in its own words
+    PARENT_SESSION = f"{GROUP}/parent-session"  # annotation: the session of theirs that it belongs to
+    WORKFLOW = f"{GROUP}/workflow"  # annotation: the workflow_id that a ScanJob's name was made from
+    ASKED_WORKER_TYPE = f"{GROUP}/asked-worker-type"  # annotation: what pool_spawn was asked for
     COMPONENT = "app.kubernetes.io/component"  # worker, operator or gateway
     MANAGED_BY = "app.kubernetes.io/managed-by"  # mahavishnu

@@ -312,6 +312,9 @@ class ScanJobStatus(ApiModel):
         JobPhase.PENDING, description="Where the job stands; Succeeded, Failed and Cancelled are ends."
     )
     verdict: Verdict = Field(Verdict.PENDING, description="The findings measured against spec.scan.failOn.")
+    pool: Annotated[StrictStr, Field(max_length=128)] | None = Field(
+        None, description="The WorkerPool that has the tasks, namespace/name, once they are queued."
+    )
     source: ResolvedSource | None = Field(None, description="What is scanned, once that is known.")
     tasks: TaskCounts = Field(default_factory=TaskCounts, description="Tasks by state.")
     findings: FindingCounts | None = Field(None, description="Findings, once all tasks have ended.")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Level, Reason
+from mahavishnu_operator.client.door import Door, Key256, Way, with_key
 from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
@@ -29,7 +30,6 @@ from mahavishnu_operator.store.records import JobState
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 from mahavishnu_operator.support.text import printable
 
-from .door import Door, Key256, open_door, with_key
 from .exits import ExitCode
 from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
 from .output import find_condition, say
@@ -199,14 +199,8 @@ class _Run:
 
     def _door(self, status: dict[str, Any]) -> Door:
         request = self._request
-        return open_door(
-            request.connection,
-            status=status,
-            url=request.dispatcher_url,
-            ca=request.dispatcher_ca,
-            embedded=request.embedded,
-            key=self._secret,
-        )
+        way = Way(request.connection, request.embedded, request.dispatcher_url, request.dispatcher_ca)
+        return way.open(status=status, key=self._secret)
 
     async def _follow(self, until: Callable[[Obj], bool], *, tell: Callable[[Obj], None] = lambda _: None) -> Obj:
         """The ScanJob once `until` is true of it. NotFound: it was deleted. Unreachable: the server stays silent."""

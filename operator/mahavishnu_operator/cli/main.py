@@ -16,7 +16,7 @@ import typer
 from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from . import logs, objects, operator, report, scan, store, up, worker
+from . import logs, mcp, objects, operator, report, scan, store, up, worker
 from .exits import end_with
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ for command in (
 for program in (worker.source_fetch, worker.source_upload):  # nothing for people
     app.command(hidden=True)(program)
 app.add_typer(store.app, name="store")
+app.add_typer(mcp.app, name="mcp")
 
 
 def run() -> None:

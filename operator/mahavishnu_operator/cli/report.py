@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from mahavishnu_operator.support.errors import Conflict
 
 from .exits import ExitCode, looking
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.client.door import Way
 
 TRIES = 3  # another reader may write a key of their own between our two calls
 
@@ -36,26 +39,26 @@ def report(
     It quotes source code, so reading it takes the right to write the ScanJob: its annotation is given the digest of a
     key, which the dispatcher is shown.
     """
+    from mahavishnu_operator.client.door import Way
+
     from .server import find_server
 
     connection, embedded = find_server(server, kubeconfig=kubeconfig, context=context)
-    way = {"url": dispatcher_url, "ca": dispatcher_ca, "embedded": embedded}
+    way = Way(connection, embedded, dispatcher_url, dispatcher_ca)
     space = namespace or connection.namespace or "default"
     with looking():
-        sys.exit(asyncio.run(_show(connection, space, name, way=way, sarif=sarif, as_json=json_)) or ExitCode.OK)
+        sys.exit(asyncio.run(_show(way, space, name, sarif=sarif, as_json=json_)) or ExitCode.OK)
 
 
-async def _show(
-    connection: Any, namespace: str, name: str, *, way: dict[str, Any], sarif: Path | None, as_json: bool
-) -> ExitCode:
+async def _show(way: Way, namespace: str, name: str, *, sarif: Path | None, as_json: bool) -> ExitCode:
     from mahavishnu_operator.api.reasons import JobPhase
+    from mahavishnu_operator.client.door import Key256
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
     from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key
 
-    from .door import Key256, open_door
     from .outcome import Shown, show_outcome
 
-    begun, key, resources = time.monotonic(), Key(namespace, name), KubernetesResources(connection)
+    begun, key, resources = time.monotonic(), Key(namespace, name), KubernetesResources(way.connection)
     try:
         for tried in range(1, TRIES + 1):
             secret = Key256()
@@ -67,7 +70,7 @@ async def _show(
                 )
             if not status.get("report"):
                 return show_outcome(status, None, as_json=as_json, sarif=sarif, interrupt=None, seconds=0.0)
-            door = open_door(connection, status=status, key=secret, **way)
+            door = way.open(status=status, key=secret)
             try:
                 answers = await door.answers(key)
                 log = await door.sarif(key) if as_json or sarif is not None else b""

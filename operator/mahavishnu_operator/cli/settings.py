@@ -64,6 +64,7 @@ class Settings(BaseSettings):
 
     url: str = Field(DEFAULT_URL, description="Server that the client commands talk to.")
     token: str = Field("", description="Bearer token for that server, where it wants one.", repr=False)
+    mcp_token: str = Field("", description="Bearer token that `mcp start` asks of those who call it.", repr=False)
     data_dir: Path = Field(default_factory=default_data_dir, description="Where `up` keeps its state.")
     store_url: str = Field(
         "", description="PostgreSQL database of the operator, postgresql://...; empty: SQLite in data_dir.", repr=False

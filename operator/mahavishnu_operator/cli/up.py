@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .gateways import AllowOption, WorkspaceOption, gateway_mount
 from .output import say
 
 if TYPE_CHECKING:
+    from mahavishnu_operator.control.embedded import Mount
     from mahavishnu_operator.control.engine import EngineOptions
 
 DEFAULT_PORT = 8680
@@ -31,8 +33,11 @@ def up(
     dispatch_port: Annotated[
         int, typer.Option("--dispatch-port", min=0, max=65535, help="Port that workers call; 0: any free one.")
     ] = DEFAULT_DISPATCH_PORT,
+    workspace: WorkspaceOption = None,
+    allow: AllowOption = None,
+    mcp: Annotated[bool, typer.Option("--mcp/--no-mcp", help="Serve agents on /mcp as well.")] = True,
 ) -> None:
-    """Run everything in one process, on loopback: kubectl, the CLI and workers talk to it.
+    """Run everything in one process, on loopback: kubectl, the CLI, agents and workers talk to it.
 
     State survives a kill and a restart on the same folder. Stop it with Ctrl-C.
     """
@@ -51,18 +56,21 @@ def up(
         git_ca=git_authorities(settings),
         lease_seconds=settings.lease_seconds,
     )
-    asyncio.run(_serve(options, port))
+    mount = gateway_mount(workspace, allow) if mcp else None
+    asyncio.run(_serve(options, port, mount))
 
 
-async def _serve(options: EngineOptions, port: int) -> None:
+async def _serve(options: EngineOptions, port: int, mount: Mount | None) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with EmbeddedEngine(options, port=port) as engine:
+    async with EmbeddedEngine(options, port=port, mount=mount) as engine:
         say(f"serving on {engine.url}; state in {options.data_dir}")
         say(f"try: mahavishnu get wp --server {engine.url}")
+        if mount is not None:
+            say(f"agents: {engine.url}/mcp")
         say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")
         waiting = asyncio.create_task(stopping.wait())
         failed = asyncio.create_task(engine.failed())

@@ -7,10 +7,12 @@ nothing listens but the dispatcher, which wants a token.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.resources.embedded import EmbeddedResources
@@ -22,18 +24,35 @@ from .aggregation import StoredReport
 from .engine import Engine, EngineOptions
 from .waiting import ShowProgress
 
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
 HOST = "127.0.0.1"
 
 
+@dataclass(frozen=True)
+class Mounted:
+    """What somebody serves beside the API, behind its guard; `closing` is awaited before requests are ended."""
+
+    routes: Sequence[BaseRoute]
+    closing: Callable[[], Awaitable[None]]
+
+
+Mount = Callable[["EmbeddedEngine"], AbstractAsyncContextManager[Mounted]]
+
+
 class EmbeddedEngine:
-    """`async with EmbeddedEngine(options, port=8680)`. `port` None: no API over HTTP; 0: any free one."""
+    """`async with EmbeddedEngine(options, port=8680)`. `port` None: no API over HTTP; 0: any free one.
+
+    `mount`: what is served on that port besides, for as long as its block lasts.
+    """
 
     resources: EmbeddedResources
     url: str
     kubeconfig: Path
 
-    def __init__(self, options: EngineOptions, *, port: int | None = None) -> None:
-        self._options, self._port = options, port
+    def __init__(self, options: EngineOptions, *, port: int | None = None, mount: Mount | None = None) -> None:
+        self._options, self._port, self._mount = options, port, mount
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -64,11 +83,20 @@ class EmbeddedEngine:
         from .serving import listen, probe_routes, results_routes, serve, visitor_routes
 
         engine = self._engine
-        routes = [*probe_routes(engine), *visitor_routes(engine), *results_routes(engine)]
-        app = api_app(self.resources, extra_routes=routes)
         listener = listen(HOST, port)
+        self._stack.callback(listener.close)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+        more = await self._stack.enter_async_context(self._mount(self)) if self._mount is not None else None
+        routes = [
+            *probe_routes(engine),
+            *visitor_routes(engine),
+            *(more.routes if more else ()),
+            *results_routes(engine),
+        ]
+        app = api_app(self.resources, extra_routes=routes)
         await self._stack.enter_async_context(serve(app, listener))
+        if more is not None:
+            self._stack.push_async_callback(more.closing)
         self.kubeconfig = await asyncio.to_thread(write_kubeconfig, folder / "kubeconfig", server=self.url)
 
     @property

@@ -40,6 +40,8 @@ def job_status(view: JobView, decision: JobDecision) -> dict[str, Any]:
         "verdict": _verdict(view, ended=ended).value,
         "tasks": task_counts(view.spec, view.progress),
     }
+    if view.progress is not None and view.progress.pool:
+        status["pool"] = view.progress.pool
     source = _source(view)
     if source:
         status["source"] = source

@@ -68,7 +68,7 @@ class Dispatcher:
         self.desk = Desk(self.core, Lessor(self.core), settler, self.engagement)
         self.admission = Admission(self.core, settler)
         self.timekeeper = Timekeeper(self.core, settler)
-        self.visitors = Visitors(self.core)
+        self.visitors = Visitors(self.core, self)
         self._jobs = Jobs(self.core)
 
     # --- life ------------------------------------------------------------------------------------

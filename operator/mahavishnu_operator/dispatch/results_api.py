@@ -15,32 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mahavishnu_operator.api.wire import ErrorBody, TaskResult
+from mahavishnu_operator.api.wire import ErrorBody
 from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import TaskKey
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
 from .protocol import Dispatch
+from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, task_rows
 
-DEFAULT_LIMIT = 65_536
-MAX_LIMIT = 1024 * 1024
-STREAMS = ("stdout", "stderr")
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-
-
-class TaskRow(msgspec.Struct, frozen=True, rename="camel"):
-    """One task as readers see it; fields of its result only once it has one."""
-
-    id: str
-    state: str
-    attempts: int = 0
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    exit_code: int | None = None
-    duration_seconds: float = 0.0
-    stdout_bytes: int = 0
-    stderr_bytes: int = 0
 
 
 def results_app(dispatcher: Dispatch, store: Store) -> Starlette:
@@ -57,7 +40,7 @@ def results_app(dispatcher: Dispatch, store: Store) -> Starlette:
 
     async def tasks(request: Request) -> Response:
         uid = request.path_params["uid"]
-        rows = await _rows(dispatcher, store, uid)
+        rows = await task_rows(dispatcher, store, uid)
         if not rows:
             raise NotFound(f"there are no tasks of job {uid}", hint="it was not planned yet, or was deleted")
         return Response(msgspec.json.encode(rows), media_type="application/json", headers=_SAFE)
@@ -69,9 +52,7 @@ def results_app(dispatcher: Dispatch, store: Store) -> Starlette:
             raise InvalidInput(f"stream {stream!r} is none of {', '.join(STREAMS)}")
         offset = _number(request, "offset", 0)
         limit = min(_number(request, "limit", DEFAULT_LIMIT), MAX_LIMIT)
-        data = await store.output(key, stream=stream, offset=offset, limit=limit)
-        if not data:
-            data = await _tail(dispatcher, store, key, stream=stream, offset=offset, limit=limit)
+        data = await read_output(dispatcher, store, key, stream=stream, offset=offset, limit=limit)
         return Response(data, media_type="application/octet-stream", headers=_SAFE)
 
     return Starlette(
@@ -82,45 +63,6 @@ def results_app(dispatcher: Dispatch, store: Store) -> Starlette:
         ],
         exception_handlers={MahavishnuError: _refused},
     )
-
-
-async def _rows(dispatcher: Dispatch, store: Store, uid: str) -> list[TaskRow]:
-    known = await store.tasks(uid)
-    results: dict[str, TaskResult] = dict(await dispatcher.results(uid)) if known else {}
-    rows = []
-    for task in known:
-        result = results.get(task.key.task)
-        if result is None:
-            rows.append(TaskRow(id=task.key.task, state=task.state.value, attempts=task.attempts))
-            continue
-        rows.append(
-            TaskRow(
-                id=task.key.task,
-                state=task.state.value,
-                attempts=task.attempts,
-                status=result.status,
-                reason=result.reason,
-                message=result.message,
-                exit_code=result.exit_code,
-                duration_seconds=result.duration_seconds,
-                stdout_bytes=result.stdout_bytes,
-                stderr_bytes=result.stderr_bytes,
-            )
-        )
-    return rows
-
-
-async def _tail(dispatcher: Dispatch, store: Store, key: TaskKey, *, stream: str, offset: int, limit: int) -> bytes:
-    """The end of a stream that came with the result, where nothing was streamed while the task ran."""
-    if offset and await store.output(key, stream=stream, offset=0, limit=1):
-        return b""
-    result = await dispatcher.result(key.job, key.task)
-    if result is None:
-        if any(task.key == key for task in await store.tasks(key.job)):
-            return b""
-        raise NotFound(f"job {key.job} has no task {key.task!r}")
-    text: str = result.stdout if stream == "stdout" else result.stderr
-    return text.encode()[offset : offset + limit]
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -1,4 +1,4 @@
-"""Calls of those who are no workers: who brings the archive of a ScanJob's files, and who takes its report away.
+"""Calls of those who are no workers: who brings the archive of a ScanJob's files, and who reads what came of it.
 
 The pressure: an archive is tens of megabytes from somebody who may be slow, or gone in the middle, and a report quotes
 source code. What must stay true: nothing is read before a doorkeeper let the caller in; a body goes to disk as it
@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable
 from typing import IO
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
@@ -26,13 +27,15 @@ from mahavishnu_operator.api.wire import (
     Commits,
     Empty,
 )
-from mahavishnu_operator.store.records import SourceRecord
+from mahavishnu_operator.store.records import SourceRecord, TaskKey
+from mahavishnu_operator.support.errors import NotFound
 
 from .asgi import Receive, Scope, body_pieces, header
 from .core import Core
 from .errors import CallRefused, NothingThere, Starting, TooLarge, TryAgain
 from .limits import SHA256
-from .protocol import Doorkeeper, Permit, Proof
+from .protocol import Dispatch, Doorkeeper, Permit, Proof
+from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, task_answer, task_rows
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +50,8 @@ ReadAnswers = Callable[[str], Awaitable[bytes | None]]
 class Visitors:
     """`answer(scope, receive)` one request below VISITS. Raises CallRefused."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, dispatch: Dispatch) -> None:
+        self._core, self._dispatch = core, dispatch
         self._doorkeeper: Doorkeeper | None = None
         self._read_answers: ReadAnswers | None = None
         self._uploads = 0
@@ -79,6 +82,9 @@ class Visitors:
                         "there is no report of this ScanJob", hint="it is written when the job has ended"
                     )
                 return 200, answers, b"application/json"
+            case "GET", [namespace, name, "tasks", *rest]:
+                permit = await self._doorkeeper.permit_reading(namespace, name, _proof(scope))
+                return await self._tasks(permit.uid, rest, scope)
         raise NothingThere(f"{scope['method']} {scope['path'][:200]} is nothing that the dispatcher answers")
 
     async def _report(self, permit: Permit) -> bytes:
@@ -87,6 +93,27 @@ class Visitors:
         if data is None:
             raise NothingThere("there is no report of this ScanJob", hint="it is written when the job has ended")
         return data
+
+    async def _tasks(self, uid: str, rest: list[str], scope: Scope) -> tuple[int, bytes, bytes]:
+        store = self._core.store
+        try:
+            match rest:
+                case []:
+                    rows = await task_rows(self._dispatch, store, uid)
+                    return 200, msgspec.json.encode(rows), b"application/json"
+                case [task]:
+                    answer = await task_answer(self._dispatch, store, TaskKey(uid, task))
+                    return 200, msgspec.json.encode(answer), b"application/json"
+                case [task, stream] if stream in STREAMS:
+                    offset, limit = _page(scope)
+                    key = TaskKey(uid, task)
+                    data = await read_output(
+                        self._dispatch, store, key, stream=stream, offset=offset, limit=min(limit, MAX_LIMIT)
+                    )
+                    return 200, data, b"application/octet-stream"
+        except NotFound as error:
+            raise NothingThere(error.message, hint=error.hint) from None
+        raise NothingThere(f"{'/'.join(rest)[:200]} is nothing that a ScanJob has")
 
     async def _take_archive(self, permit: Permit, sha256: str, scope: Scope, receive: Receive) -> None:
         if permit.sha256 and permit.sha256 != sha256:
@@ -157,6 +184,15 @@ def _proof(scope: Scope) -> Proof:
     kind, _, token = header(scope, b"authorization").partition(" ")
     key = header(scope, KEY_HEADER.lower().encode())
     return Proof(token=token.strip() if kind.lower() == "bearer" else "", key=key)
+
+
+def _page(scope: Scope) -> tuple[int, int]:
+    """Offset and limit of the query. CallRefused: they are no numbers."""
+    given = parse_qs(scope["query_string"].decode("latin-1"))
+    texts = (given.get("offset", ["0"])[0], given.get("limit", [str(DEFAULT_LIMIT)])[0])
+    if not all(text.isascii() and text.isdigit() and len(text) <= 15 for text in texts):
+        raise CallRefused("offset and limit are whole numbers from 0")
+    return int(texts[0]), int(texts[1])
 
 
 def _commits(scope: Scope) -> Commits:

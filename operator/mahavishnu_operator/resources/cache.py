@@ -104,7 +104,7 @@ class Reflector:
         if event.type is EventType.BOOKMARK:
             return
         key = Key.of(event.object)
-        if _is_older(event.object, self._objects.get(key)):
+        if is_older(event.object, self._objects.get(key)):
             return
         for observed in self._observed_while_listing:
             observed.add(key)
@@ -138,7 +138,7 @@ def backoff(failures: int, *, longest: float, first: float = FIRST_DELAY) -> flo
     return delay * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
-def _is_older(obj: Obj, held: Obj | None) -> bool:
+def is_older(obj: Obj, held: Obj | None) -> bool:
     """Whether an object is of an earlier version than the one held. Versions of one kind are comparable numbers."""
     if held is None:
         return False

@@ -69,13 +69,6 @@ class ApiSession:
         async with self.open("GET", path) as response:
             return await response.read()
 
-    async def exchange(
-        self, method: str, path: str, *, headers: Mapping[str, str], data: bytes | None = None, total: float
-    ) -> bytes:
-        """The body that bytes, which are no object, are answered with."""
-        async with self.open(method, path, data=data, headers=headers, total=total) as response:
-            return await response.read()
-
     @asynccontextmanager
     async def open(
         self,

@@ -100,6 +100,10 @@ class Store(Protocol):
         """The latest grant of every leased task, of any epoch."""
         ...
 
+    async def workers(self, uid: str) -> dict[str, str]:
+        """Who was granted each task of a job last, `namespace/pool/worker`; a task never granted is left out."""
+        ...
+
     # the life of an attempt
     async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
         """Write grants and mark their tasks leased, attempts + 1.

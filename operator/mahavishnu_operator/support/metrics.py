@@ -80,6 +80,15 @@ class Metric(Enum):
         "Calls of workers answered with an error, by its reason.",
         ("reason",),
     )
+    GATEWAY_CALLS = Declared(
+        "mahavishnu_gateway_calls",
+        Counter,
+        "Calls of MCP tools, by outcome: answered, failed, refused, defect, abandoned.",
+        ("tool", "outcome"),
+    )
+    GATEWAY_SECONDS = Declared(
+        "mahavishnu_gateway_call_seconds", Histogram, "Seconds until a call was answered.", ("tool",), WAIT_BUCKETS
+    )
     RECONCILE_ERRORS = Declared(
         "mahavishnu_reconcile_errors",
         Counter,

@@ -7,6 +7,7 @@ import pytest
 from mahavishnu_operator.api.reasons import FailureClass
 from mahavishnu_operator.store.records import (
     AttemptEnd,
+    GrantRecord,
     JobState,
     Recorded,
     ResultRecord,
@@ -241,3 +242,13 @@ async def test_a_leased_task_has_an_open_grant(held: Holder) -> None:
     await held.grant("t0", "t1")
     await held.deliver("t1")
     assert [(g.key.task, g.attempt, g.worker) for g in await held.store.open_grants()] == [("t0", 1, "ns/pool/w")]
+
+
+async def test_who_was_granted_a_task_last_is_known(held: Holder) -> None:
+    await held.add("t0", "t1", "t2")
+    await held.grant("t0", "t1")
+    await held.store.end_attempts(held.epoch, [lost()])
+    again = GrantRecord(key(), 2, held.epoch, "ns/pool/other", 1.0, 15.0)
+    await held.store.record_grants(held.epoch, [again])
+    assert await held.store.workers("u1") == {"t0": "ns/pool/other", "t1": "ns/pool/w"}
+    assert await held.store.workers("u2") == {}

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .answers import RequestRefused, answer, code_and_reason, status_of
 
-OPEN_PATHS = ("/healthz", "/livez", "/readyz")  # probes have no token
+OPEN_PATHS = ("/health", "/healthz", "/livez", "/readyz")  # probes have no token
 
 
 class Guard:

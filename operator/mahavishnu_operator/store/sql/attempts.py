@@ -45,6 +45,12 @@ def open_grants(connection: Session) -> list[GrantRecord]:
     return [GrantRecord(TaskKey(job, task), *rest) for job, task, *rest in rows]
 
 
+def workers(connection: Session, uid: str) -> dict[str, str]:
+    """Who was granted each task of a job last, by task."""
+    rows = connection.execute("SELECT task, worker FROM attempts WHERE job = ? ORDER BY attempt", (uid,))
+    return dict(rows.fetchall())
+
+
 def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
     """Close attempts that brought no answer; those that are closed already are left as they are.
 

@@ -83,6 +83,10 @@ class SqlStore:
         """The open grant of every leased task."""
         return await self._database.read(attempts.open_grants)
 
+    async def workers(self, uid: str) -> dict[str, str]:
+        """Who was granted each task last."""
+        return await self._database.read(lambda c: attempts.workers(c, uid))
+
     async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
         """Write grants; Conflict when a task is not queued for that attempt."""
         await self._fenced(epoch, lambda c: attempts.record_grants(c, grants))

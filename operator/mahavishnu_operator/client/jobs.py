@@ -1,0 +1,186 @@
+"""ScanJobs by the client: submit, wait, cancel, and read what came of them.
+
+What must stay true: a job is cancelled by an explicit call alone, never because somebody stopped waiting; results are
+read as whoever may write the ScanJob, by a key whose digest stands on it (docs/adr/0013).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
+from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Label
+from mahavishnu_operator.resources.http import ApiSession
+from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key, Obj, Resources
+from mahavishnu_operator.scan.answers import Answers
+
+from .door import Door, Key256, Way, with_key
+from .following import Following, Told
+from .ids import new_name
+
+TRIES = 3  # another reader may write a key of their own between our two calls
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A ScanJob as it stands."""
+
+    key: Key
+    uid: str
+    phase: JobPhase
+    verdict: str
+    pool: str  # namespace/name; empty: not chosen yet
+    reason: str  # one CamelCase word of condition Ready, or of Accepted where that is False
+    message: str
+    tasks: Mapping[str, int]
+    findings: Mapping[str, Any] | None
+    created_by: str
+    obj: Obj = field(repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing changes any more."""
+        return self.phase.terminal
+
+    @classmethod
+    def of(cls, obj: Obj) -> Job:
+        """The job in an object as stored."""
+        meta, status = obj["metadata"], obj.get("status") or {}
+        said = _telling_condition(status)
+        ref = obj["spec"].get("poolRef")
+        named = f"{ref.get('namespace') or meta['namespace']}/{ref['name']}" if ref else ""
+        return cls(
+            key=Key.of(obj),
+            uid=meta["uid"],
+            phase=JobPhase(status.get("phase") or JobPhase.PENDING),
+            verdict=str(status.get("verdict") or "Pending"),
+            pool=str(status.get("pool") or named),
+            reason=str(said.get("reason") or ""),
+            message=str(said.get("message") or ""),
+            tasks=status.get("tasks") or {},
+            findings=status.get("findings"),
+            created_by=str((meta.get("labels") or {}).get(Label.CREATED_BY) or ""),
+            obj=obj,
+        )
+
+
+class Jobs:
+    """`client.jobs`. Errors are those of resources.protocol.Resources."""
+
+    def __init__(self, resources: Resources, following: Following, way: Way, *, namespace: str, me: str) -> None:
+        self._resources, self._following, self._way = resources, following, way
+        self._namespace, self._me = namespace, me
+        self._secret = secrets.token_bytes(32)
+        self._http: ApiSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def submit(
+        self,
+        spec: Obj,
+        *,
+        name: str = "",
+        namespace: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Create a ScanJob; without a name, one that is used once. Conflict: there is one of that name."""
+        key = Key(namespace or self._namespace, name or new_name("job"))
+        obj: Obj = {
+            "apiVersion": API_VERSION,
+            "kind": SCAN_JOB.kind,
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                "labels": {**(labels or {}), Label.CREATED_BY.value: self._me},
+                "annotations": dict(annotations or {}),
+            },
+            "spec": spec,
+        }
+        return Job.of(await self._resources.create(SCAN_JOB, with_key(obj, self._key_of(key))))
+
+    async def get(self, key: Key) -> Job:
+        """One job."""
+        return Job.of(await self._resources.get(SCAN_JOB, key))
+
+    async def list(self, *, namespace: str | None = "", mine: bool = False) -> tuple[Job, ...]:
+        """All jobs of a namespace (None: of all namespaces); `mine`: those made by this caller alone."""
+        scope = self._namespace if namespace == "" else namespace
+        selector = f"{Label.CREATED_BY.value}={self._me}" if mine else ""
+        listing = await self._resources.list(SCAN_JOB, namespace=scope, label_selector=selector)
+        return tuple(Job.of(obj) for obj in listing.items)
+
+    async def wait(self, job: Job | Key, *, timeout: float, told: Told | None = None) -> Job:
+        """The job at its end, or as it stands after `timeout` seconds."""
+        obj = job.obj if isinstance(job, Job) else await self._resources.get(SCAN_JOB, job)
+        return Job.of(
+            await self._following.until(SCAN_JOB, obj, lambda now: Job.of(now).ended, timeout=timeout, told=told)
+        )
+
+    async def cancel(self, key: Key) -> Job:
+        """Ask for its end; what is done is kept. Cancelling twice, or one that has ended, changes nothing."""
+        job = await self.get(key)
+        if job.ended or job.obj["spec"].get("cancel"):
+            return job
+        return Job.of(await self._resources.merge(SCAN_JOB, key, {"spec": {"cancel": True}}))
+
+    async def tasks(self, job: Job) -> Sequence[TaskRow]:
+        """All tasks, in order."""
+        return await self._read(job, lambda door: door.tasks(job.key))
+
+    async def task(self, job: Job, task: str) -> TaskAnswer:
+        """One task and the ends of what it wrote."""
+        return await self._read(job, lambda door: door.task(job.key, task))
+
+    async def output(
+        self, job: Job, task: str, *, stream: str = "stdout", offset: int = 0, limit: int = 65536
+    ) -> bytes:
+        """A page of what a task wrote."""
+        return await self._read(job, lambda door: door.output(job.key, task, stream=stream, offset=offset, limit=limit))
+
+    async def report(self, job: Job) -> Answers:
+        """What the tools of a scan said. NotFound: it has no report."""
+        return await self._read(job, lambda door: door.answers(job.key))
+
+    async def sarif(self, job: Job) -> bytes:
+        """The report as SARIF 2.1.0. NotFound: it has none."""
+        return await self._read(job, lambda door: door.sarif(job.key))
+
+    async def _read(self, job: Job, call: Callable[[Door], Awaitable[T]]) -> T:
+        """What the dispatcher says; our key is written where the job was made by somebody else."""
+        if self._http is None:
+            self._http = ApiSession(self._way.to_dispatcher())
+        key = self._key_of(job.key)
+        door = self._way.open(status=job.obj.get("status") or {}, key=key, http=self._http)
+        for _ in range(TRIES):
+            try:
+                return await call(door)
+            except Forbidden as error:
+                if "opened by this key" not in error.message:
+                    raise
+            await self._resources.merge(SCAN_JOB, job.key, {"metadata": {"annotations": key.annotation}})
+        return await call(door)
+
+    def _key_of(self, key: Key) -> Key256:
+        """The same for one job as long as this client lives; nothing about one tells that of another."""
+        digest = hmac.new(self._secret, str(key).encode(), hashlib.sha256).digest()
+        return Key256(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+
+
+def _telling_condition(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The condition that says most about where a job stands: why it was refused, or Ready."""
+    by_type = {condition.get("type"): condition for condition in status.get("conditions") or ()}
+    accepted = by_type.get("Accepted") or {}
+    if accepted.get("status") == "False":
+        return accepted
+    return by_type.get("Ready") or accepted

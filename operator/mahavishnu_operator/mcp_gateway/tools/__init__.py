@@ -1,0 +1,1 @@
+"""The tools, one module a family; each registers what it has on a server."""

@@ -1,0 +1,110 @@
+"""Clients nobody here wrote: the official Python client and FastMCP's, in both protocol eras, over HTTP and stdio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmcp import Client as FastClient
+from fastmcp.client.transports import StdioTransport
+from mcp import Client as OfficialClient
+from mcp import StdioServerParameters
+from mcp_types import CallToolResult
+
+from mahavishnu_operator.client import Client
+from mahavishnu_operator.client.jobs import Job
+
+from .cli_tools import MAHAVISHNU, Up, environment, running_up
+from .gateway_tools import agent_of, serving_agents
+
+MODERN, LEGACY = "2026-07-28", "legacy"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with serving_agents(tmp_path_factory.mktemp("up")) as running:
+        yield running
+
+
+def stdio_arguments(up: Up) -> list[str]:
+    return ["mcp", "start", "--transport", "stdio", "--server", up.url, "--workspace", str(up.data.parent)]
+
+
+@pytest.mark.parametrize("mode", [MODERN, LEGACY])
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_the_official_client_lists_calls_hears_progress_and_is_refused(up: Up, transport: str, mode: str) -> None:
+    stdio = StdioServerParameters(command=MAHAVISHNU, args=stdio_arguments(up), env=environment())
+    heard: list[str | None] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message)
+
+    async with OfficialClient(f"{up.url}/mcp" if transport == "http" else stdio, mode=mode) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"pool_spawn", "pool_execute", "scan_submit"} <= names
+        name = f"official-{transport}-{'new' if mode == MODERN else 'old'}"
+        spawned = shape_of(
+            await client.call_tool(
+                "pool_spawn", {"name": name, "worker_type": "command", "max_workers": 1}, progress_callback=hear
+            )
+        )
+        assert spawned["pool_id"] == f"default/{name}"
+        assert heard
+        ran = shape_of(await client.call_tool("pool_execute", {"pool_id": name, "prompt": "echo hi"}))
+        assert (ran["success"], ran["output"]) == (True, "hi\n")
+        refused = await client.call_tool("pool_execute", {"pool_id": name})
+        assert refused.is_error
+        assert shape_of(await client.call_tool("pool_close", {"pool_id": name}))["status"] == "closed"
+
+
+async def test_fastmcps_client_starts_the_gateway_by_itself(up: Up) -> None:
+    transport = StdioTransport(MAHAVISHNU, stdio_arguments(up), env=environment(), keep_alive=False)
+    async with FastClient(transport) as client:
+        answer = await client.call_tool("get_readiness", {})
+        assert answer.structured_content is not None
+        assert answer.structured_content["ready"] is True
+
+
+def shape_of(answer: CallToolResult) -> dict[str, Any]:
+    assert not answer.is_error, answer
+    shape: dict[str, Any] | None = answer.structured_content
+    assert shape is not None
+    return shape
+
+
+async def job_running(client: Client) -> Job:
+    """The one job whose command runs."""
+    async with asyncio.timeout(30):
+        while True:
+            for job in await client.jobs.list():
+                if int(job.tasks.get("running", 0)):
+                    return job
+            await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_goes_away_takes_its_work_with_it(up: Up) -> None:
+    async with Client.connect(up.url) as client, agent_of(up.url) as agent:
+        await client.pools.spawn("leaving", max_workers=1)
+        call = asyncio.create_task(agent.call("pool_execute", pool_id="leaving", prompt="sleep 60"))
+        job = await job_running(client)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert (await client.jobs.wait(job, timeout=30)).phase.value == "Cancelled"
+
+
+async def test_a_gateway_that_stops_cancels_nothing(tmp_path: Path) -> None:
+    with running_up(tmp_path / "data") as first:
+        async with Client.connect(first.url) as client, agent_of(first.url) as agent:
+            await client.pools.spawn("staying", max_workers=1)
+            call = asyncio.create_task(agent.call("pool_execute", pool_id="staying", prompt="sleep 1.5"))
+            job = await job_running(client)
+            first.process.terminate()
+            await asyncio.gather(call, return_exceptions=True)
+            await asyncio.to_thread(first.process.wait, 30)
+    with running_up(tmp_path / "data") as second:
+        async with Client.connect(second.url) as client:
+            ended = await client.jobs.wait(job.key, timeout=60)
+            assert (ended.uid, ended.phase.value) == (job.uid, "Succeeded")

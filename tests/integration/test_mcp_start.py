@@ -1,0 +1,146 @@
+"""`mahavishnu mcp start`: who is let in, and that any replica answers any call."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmcp.client.auth import BearerAuth
+
+from .cli_tools import DEADLINE_SECONDS, MAHAVISHNU, Up, environment, run, running_up
+from .gateway_tools import agent_of
+
+TOKEN = "a-token-of-more-than-16-characters"
+
+
+@contextmanager
+def gateway_process(up: Up, folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`mahavishnu mcp start` on a free port."""
+    log = folder / f"gateway-{time.monotonic_ns()}.log"
+    command = [MAHAVISHNU, "mcp", "start", "--port", "0", "--server", up.url, "--workspace", str(folder), *options]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := re.search(r"serving agents on (http://\S+)/mcp", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        yield found.group(1), process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(DEADLINE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with running_up(tmp_path_factory.mktemp("up") / "data", "--no-mcp") as running:
+        yield running
+
+
+def fetch(url: str, **headers: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+async def test_any_replica_answers_any_call_and_one_that_is_killed_takes_nothing_with_it(
+    up: Up, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        first, dying = stack.enter_context(gateway_process(up, tmp_path))
+        second, _ = stack.enter_context(gateway_process(up, tmp_path))
+        async with agent_of(first) as one, agent_of(second) as two:
+            assert (await one.call("pool_spawn", name="p", worker_type="command", max_workers=1))["success"]
+            ran = await two.call("pool_execute", pool_id="p", prompt="echo seen")
+            assert ran["output"] == "seen\n"
+            assert (await one.call("task_output", task_id=ran["task_id"]))["output"] == "seen\n"
+            await one.call("dispatch_to_pool", prompt="sleep 1", workflow_id="w")
+            dying.kill()
+            dying.wait()
+            job = next(row for row in await two.call("scan_list") if "/workflow-" in row["job_id"])
+            assert (await two.call("scan_wait", job_id=job["job_id"], timeout=30))["status"] == "succeeded"
+            assert (await two.call("workflow_result", workflow_id="w"))["status"] == "completed"
+            assert (await two.call("pool_spawn", name="p", worker_type="command", max_workers=2))["max_workers"] == 2
+
+
+async def test_with_a_token_nobody_else_is_let_in(up: Up, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(f"{TOKEN}\n")
+    with gateway_process(up, tmp_path, "--token-file", str(file)) as (url, _):
+        for headers in ({}, {"Authorization": "Bearer nothing"}, {"Authorization": TOKEN}):
+            assert fetch(f"{url}/mcp", **headers)[0] == 401
+        assert fetch(f"{url}/metrics")[0] == 401
+        async with agent_of(url, auth=BearerAuth(TOKEN)) as agent:
+            assert (await agent.call("get_readiness"))["ready"] is True
+        assert json.loads(fetch(f"{url}/healthz")[1]) == {"status": "ok"}
+        health = json.loads(fetch(f"{url}/health")[1])
+        assert (health["status"], health["service"]) == ("ok", "mahavishnu")
+        assert fetch(f"{url}/readyz")[0] == 200
+        _, metrics = fetch(f"{url}/metrics", Authorization=f"Bearer {TOKEN}")
+        assert b'mahavishnu_gateway_calls_total{outcome="answered",tool="get_readiness"} 1.0' in metrics
+        for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+            assert fetch(f"{url}/health", **headers)[0] == 403
+
+
+async def test_a_gateway_serves_its_own_namespace_alone(up: Up, tmp_path: Path) -> None:
+    with gateway_process(up, tmp_path, "--namespace", "team") as (url, _):
+        async with agent_of(url) as agent:
+            assert (await agent.call("pool_spawn", name="p", worker_type="command"))["pool_id"] == "team/p"
+            assert [row["pool_id"] for row in await agent.call("pool_list")] == ["team/p"]
+            for tool, arguments in (("pool_close", {"pool_id": "default/p"}), ("pool_spawn", {"namespace": "default"})):
+                refused = await agent.refused(tool, arguments)
+                assert "serves namespace team alone" in refused["error"]
+
+
+async def test_without_a_server_a_gateway_says_so_to_whoever_asks(tmp_path: Path) -> None:
+    gone = Up(subprocess.Popen(["true"], text=True), "http://127.0.0.1:9", tmp_path)
+    with gateway_process(gone, tmp_path) as (url, _):
+        assert fetch(f"{url}/healthz")[0] == 200
+        assert fetch(f"{url}/readyz")[0] == 503
+        async with agent_of(url) as agent:
+            answer = await agent.client.call_tool("pool_list", {}, raise_on_error=False)
+            assert answer.is_error
+            assert "cannot be reached" in (answer.structured_content or {})["error"]
+    gone.process.wait()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "gateway.example", "192.0.2.1"])
+def test_off_loopback_it_does_not_start_without_a_token(host: str) -> None:
+    done = run("mcp", "start", "--host", host)
+    assert done.returncode == 2
+    assert "whoever reaches it runs commands" in done.stderr
+    assert "--token-file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [("short", 0o600, "has 5 characters"), (TOKEN, 0o644, "others can read"), ("\n", 0o600, "there is no token")],
+)
+def test_a_token_that_protects_nothing_is_refused(tmp_path: Path, text: str, mode: int, words: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    file.chmod(mode)
+    done = run("mcp", "start", "--token-file", file)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert TOKEN not in done.stderr
+
+
+def test_a_workspace_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = run("mcp", "start", "--workspace", tmp_path / "gone")
+    assert (done.returncode, "is not a folder" in done.stderr) == (2, True)
