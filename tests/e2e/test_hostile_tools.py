@@ -18,14 +18,23 @@ from .operating import PodSite, python_task
 from .telling import PodWitness
 
 HOSTILE = (Path(__file__).parent / "fixtures" / "hostile.py").read_text()
+# mypy as somebody's command runs it, with the configuration and the plugin of the repository.
+PLUGGED = f"""\
+import os, subprocess, sys
+for name, text in {{"plugged.py": {HOSTILE!r}, "mypy.ini": "[mypy]\\nplugins = plugged.py\\n", "a.py": ""}}.items():
+    open(name, "w").write(text)
+where = os.environ | {{"WHERE": " ".join(sys.argv[1:])}}
+ended = subprocess.run(["mypy", "a.py"], env=where, capture_output=True, text=True)
+print(open(os.environ["TMPDIR"] + "/looked").read()) if ended.returncode == 0 else sys.exit(ended.stdout + ended.stderr)
+"""
 confined = pytest.mark.skipif(confining.missing() != "", reason=confining.missing())
 LISTENS = "00010000"  # a flag in /proc/net/unix
 CLEAN = {"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "LANG", "LC_ALL", "PYTHONDONTWRITEBYTECODE", "NO_COLOR", "TERM"}
 
 
-async def run(site: PodSite, operator: OperatorProcess, name: str, *words: str) -> Any:
+async def run(site: PodSite, operator: OperatorProcess, name: str, *words: str, script: str = HOSTILE) -> Any:
     """What the hostile code said, as the only task of a job."""
-    job = await site.commands(name, python_task(HOSTILE, *words), maxAttempts=1)
+    job = await site.commands(name, python_task(script, *words), maxAttempts=1)
     status = await site.ended(name)
     assert status["phase"] == "Succeeded", (status, operator.output(job))
     return json.loads(operator.output(job))
@@ -89,6 +98,19 @@ async def test_it_cannot_make_the_next_tasks_fail(site: PodSite, operator: Opera
     await run(site, operator, "lock", "lock")
     await site.commands("next", *[["true"]] * 3, maxAttempts=1)
     assert counts(await site.ended("next")) == {"total": 3, "succeeded": 3}
+
+
+@confined
+async def test_a_mypy_plugin_that_a_command_loads_finds_and_reaches_no_more(
+    site: PodSite, operator: OperatorProcess
+) -> None:
+    """A scan loads none: test_sources.py."""
+    await site.pool()
+    await site.ready(1)
+    await run(site, operator, "plant", "plant")
+    seen = await run(site, operator, "plugged", operator.dispatcher, site.cluster.server, script=PLUGGED)
+    assert (seen["tokens"], seen["written"], seen["of others"]) == ([], [], [])
+    assert seen["network"] == {"session": 401, "blob": 401, "api": 403}
 
 
 @confined
