@@ -118,8 +118,7 @@ def test_with_the_operator_gone_every_deletion_completes(release: Release, place
     release.run("uninstall", "--wait")
     place.kubectl("delete", "workerpool", POOL, "--timeout=120s")
     until(lambda: "gone" if not place.kubectl("get", "pods", "-o", "name") else None)
-    for namespace in (place.team, place.system):
-        place.kubectl("delete", "namespace", namespace, "--timeout=120s")
+    place.kubectl("delete", "namespace", place.team, place.system, "--timeout=120s")
     place.kubectl("delete", "crd", "workerpools.mahavishnu.dev", "scanjobs.mahavishnu.dev", "--timeout=120s")
     assert place.cluster.kubectl("get", CLUSTER_WIDE, "-l", OURS, "-o", "name").stdout == ""
 
