@@ -52,7 +52,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def release(place: Place, helm: Helm, authority: Authority, operator_image: str, worker_image: str) -> Release:
-    """An operator whose workers know the authority, and that takes a developer for a client; its pool has one Pod."""
+    """An operator that knows the authority and takes a developer for a client; its pool has one Pod."""
     file = f"--from-file=ca.crt={authority.pair.certificate}"
     place.cluster.kubectl("create", "configmap", "git-authorities", file, "-n", place.system)
     client = {"kind": "ServiceAccount", "name": "developer", "namespace": place.team}
@@ -122,8 +122,7 @@ def test_a_public_repository_is_fetched_by_a_worker(
 def test_a_private_repository_is_fetched_by_a_job(
     developer: Person, place: Place, repository: Repository, authority: Authority, expected: Found, host: str
 ) -> None:
-    secret = {"username": USERNAME, "password": PASSWORD, "ca.crt": authority.pair.certificate.read_text()}
-    make_secret(place, "password", "basic-auth", secret)
+    make_secret(place, "password", "basic-auth", {"username": USERNAME, "password": PASSWORD})
     with https_git(repository, authority, host=host) as url:
         place.scan("private", {"git": {"url": url, "credentialsSecretRef": {"name": "password"}}}, "ruff", pool=POOL)
         place.completed("private")

@@ -84,6 +84,18 @@ def test_a_private_repository_is_packed_as_a_checkout_of_it_would_be_listed(fetc
     assert fetch.prepared.commits.revision == server.commits[1]
 
 
+def test_a_server_is_proved_by_what_the_installation_knows_unless_the_secret_does(
+    fetch: Fetch, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other").pair.certificate.read_text()
+    assert fetch.run(BASIC, url=server.url, git_ca=server.ca) == 0
+    (tmp_path / "again").mkdir()
+    assert Fetch(tmp_path / "again").run(server.secret, url=server.url, git_ca=other) == 0
+    (tmp_path / "wrong").mkdir()
+    assert Fetch(tmp_path / "wrong").run(BASIC, url=server.url, git_ca=other) == 1
+
+
 def test_a_commit_and_what_it_is_compared_with_are_resolved(fetch: Fetch, server: Server) -> None:
     assert fetch.run(server.secret, url=server.url, revision=server.commits[0], base_revision="main") == 0
     assert (fetch.prepared.commits.revision, fetch.prepared.commits.base_revision) == tuple(server.commits)

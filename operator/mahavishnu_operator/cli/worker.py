@@ -122,6 +122,7 @@ def source_fetch(
         secret=secret_name,
         folder=folder,
         sub_path=sub_path,
+        git_ca=os.environ.get("MAHAVISHNU_GIT_CA_PEM", ""),
     )
     sys.exit(run_fetch(wanted, log_level=load_settings().log_level, termination_log=termination_log))
 

@@ -39,10 +39,10 @@ ServerAliveInterval 15
 """
 
 
-def git_access(url: str, folder: Path | None, *, secret: str, scratch: Path) -> GitAccess:
+def git_access(url: str, folder: Path | None, *, secret: str, scratch: Path, git_ca: str = "") -> GitAccess:
     """How git proves who it is. `folder`: the Secret's keys as files, None: there is none. SourceFailed.
 
-    `scratch` is a private folder.
+    `scratch` is a private folder; `git_ca` proves https servers where the Secret names no authority.
     """
     transport = transport_of(url)
     if folder is None:
@@ -51,10 +51,10 @@ def git_access(url: str, folder: Path | None, *, secret: str, scratch: Path) -> 
         return GitAccess()
     if not folder.is_dir() or not any(name for name in os.listdir(folder) if not name.startswith("..")):
         raise _missing(f"there is no Secret {secret} in this namespace, or it is empty")
-    return _by_ssh(folder, secret, scratch) if transport == "ssh" else _by_https(url, folder, secret, scratch)
+    return _by_ssh(folder, secret, scratch) if transport == "ssh" else _by_https(url, folder, secret, scratch, git_ca)
 
 
-def _by_https(url: str, folder: Path, secret: str, scratch: Path) -> GitAccess:
+def _by_https(url: str, folder: Path, secret: str, scratch: Path, git_ca: str) -> GitAccess:
     password = _required(folder, PASSWORD, secret, what="https; make it of type kubernetes.io/basic-auth").strip("\r\n")
     username = (_read(folder, USERNAME) or "git").strip("\r\n")
     if not password or any(c in username + password for c in "\r\n\0"):
@@ -65,6 +65,10 @@ def _by_https(url: str, folder: Path, secret: str, scratch: Path) -> GitAccess:
     config = [f"credential.helper=store --file={shlex.quote(str(store))}"]
     if (folder / CA).is_file():
         config.append(f"http.sslCAInfo={folder / CA}")
+    elif git_ca:
+        authorities = scratch / "authorities"
+        _write(authorities, git_ca)
+        config.append(f"http.sslCAInfo={authorities}")
     return GitAccess(config=tuple(config), secrets=tuple({password, quote(password, safe="")}))
 
 

@@ -41,7 +41,10 @@ class Prepared(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class FetchWanted:
-    """`url` empty: the folder is packed. `credentials`: a Secret's keys as files."""
+    """`url` empty: the folder is packed. `credentials`: a Secret's keys as files.
+
+    `git_ca`: certificates (PEM) that prove git servers, unless the Secret has some; empty: the image's.
+    """
 
     into: Path
     url: str = ""
@@ -51,6 +54,7 @@ class FetchWanted:
     secret: str = ""
     folder: Path | None = None
     sub_path: str = ""
+    git_ca: str = ""
 
 
 def run_fetch(wanted: FetchWanted, *, log_level: str, termination_log: Path) -> int:
@@ -77,7 +81,9 @@ def _prepare(wanted: FetchWanted) -> Prepared:
         if not wanted.url:
             made = _pack(_folder_of(wanted), wanted.into / ARCHIVE)
             return Prepared(made.sha256, made.size, Commits())
-        access = git_access(wanted.url, wanted.credentials, secret=wanted.secret, scratch=Path(private))
+        access = git_access(
+            wanted.url, wanted.credentials, secret=wanted.secret, git_ca=wanted.git_ca, scratch=Path(private)
+        )
         tree = Path(room) / "tree"
         found = check_out(
             wanted.url,

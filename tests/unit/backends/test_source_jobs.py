@@ -15,7 +15,9 @@ from mahavishnu_operator.backends.kubernetes.source_manifests import SourceWante
 from mahavishnu_operator.backends.kubernetes.source_phases import SourceJob, SourcePhase, observe_source_job
 from mahavishnu_operator.resources.protocol import Key, Obj
 
-SETTINGS = KubernetesSettings(image="image", dispatcher_url="https://name.system.svc:8681", ca_pem="PEM")
+SETTINGS = KubernetesSettings(
+    image="image", dispatcher_url="https://name.system.svc:8681", ca_pem="PEM", git_ca_pem="GIT PEM"
+)
 GIT = {"git": {"url": "https://h/x", "revision": "main", "credentialsSecretRef": {"name": "key"}}}
 CLAIM = {"persistentVolumeClaim": {"claimName": "files", "subPath": "a/b"}}
 
@@ -61,6 +63,12 @@ def test_the_secret_is_a_mount_and_in_no_argument_or_variable() -> None:
     pod = manifest()["spec"]["template"]["spec"]
     assert "secretKeyRef" not in json.dumps(pod)
     assert "envFrom" not in json.dumps(pod)
+
+
+@pytest.mark.parametrize(("source", "told"), [(GIT, True), (CLAIM, False)])
+def test_who_proves_git_servers_is_told_to_whoever_asks_one(source: dict[str, Any], told: bool) -> None:
+    (fetch,) = manifest(source)["spec"]["template"]["spec"]["initContainers"]
+    assert ({"name": "MAHAVISHNU_GIT_CA_PEM", "value": "GIT PEM"} in fetch["env"]) is told
 
 
 def test_it_is_placed_as_the_pools_workers_are() -> None:

@@ -115,8 +115,11 @@ def _fetch(wanted: SourceWanted, settings: KubernetesSettings) -> Obj:
         {"name": "archive", "mountPath": ARCHIVE_FOLDER},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a folder of the Pod's own)
     ]
+    environment = [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}]
     git, claim = wanted.source.git, wanted.source.persistent_volume_claim
     if git is not None:
+        if settings.git_ca_pem:
+            environment.append({"name": "MAHAVISHNU_GIT_CA_PEM", "value": settings.git_ca_pem})
         arguments = ["--git", git.url, "--revision", git.revision]
         arguments += ["--base-revision", git.base_revision] if git.base_revision else []
         if git.credentials_secret_ref is not None:
@@ -131,7 +134,7 @@ def _fetch(wanted: SourceWanted, settings: KubernetesSettings) -> Obj:
         "name": FETCH,
         "image": settings.image,
         "args": ["source-fetch", *arguments, "--into", ARCHIVE_FOLDER],
-        "env": [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}],
+        "env": environment,
         "resources": FETCH_RESOURCES,
         "securityContext": locked_down(),
         "volumeMounts": mounts,
