@@ -105,7 +105,7 @@ async def test_closing_all_leaves_the_pools_of_others(agent: Agent, up: Up) -> N
 
 async def test_every_tool_says_what_it_does_and_whether_it_changes_anything(agent: Agent) -> None:
     tools = await agent.client.list_tools()
-    assert len(tools) >= 23
+    assert len(tools) == 32
     for tool in tools:
         assert len(tool.description or "") > 20, tool.name
         assert tool.annotations is not None

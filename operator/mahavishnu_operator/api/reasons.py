@@ -197,5 +197,7 @@ class Label(StrEnum):
     PARENT_SESSION = f"{GROUP}/parent-session"  # annotation: the session of theirs that it belongs to
     WORKFLOW = f"{GROUP}/workflow"  # annotation: the workflow_id that a ScanJob's name was made from
     ASKED_WORKER_TYPE = f"{GROUP}/asked-worker-type"  # annotation: what pool_spawn was asked for
+    WORKER = f"{GROUP}/worker"  # the one worker that a ScanJob of the gateway is for
+    HELD_WORKERS = f"{GROUP}/held-workers"  # annotation: which workers worker_spawn gave to whom, as JSON
     COMPONENT = "app.kubernetes.io/component"  # worker, operator or gateway
     MANAGED_BY = "app.kubernetes.io/managed-by"  # mahavishnu

@@ -198,6 +198,11 @@ class WorkerPoolStatus(ApiModel):
     busy: Count = Field(0, description="Workers with at least one task.")
     draining: Count = Field(0, description="Workers that finish their tasks and then stop.")
     failed: Count = Field(0, description="Workers that died or do not answer.")
+    workers: Annotated[list[Name], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Names of workers that are ready, the first 64 in order: what spec.retireWorkers and "
+        "routing.workerName of a ScanJob can name. Empty with isolation PerTask.",
+    )
     pending_tasks: Count = Field(0, description="Tasks waiting for a worker of this pool.")
     running_tasks: Count = Field(0, description="Tasks leased to workers of this pool.")
     completed_total: Total = Field(0, description="Tasks that ended well since the pool was made.")

@@ -17,6 +17,7 @@ from .following import Following
 from .ids import label_value
 from .jobs import Jobs
 from .pools import Pools
+from .workers import Workers
 
 LOCAL, CLUSTER = "local-process", "kubernetes"
 
@@ -41,6 +42,10 @@ class Client:
             namespace=namespace,
             me=self.created_by,
             backend=self.default_backend,
+        )
+
+        self.workers = Workers(
+            resources, self._following, self.pools, self.jobs, namespace=namespace, me=self.created_by
         )
 
     @classmethod

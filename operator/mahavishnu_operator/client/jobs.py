@@ -49,6 +49,13 @@ class Job:
         """Nothing changes any more."""
         return self.phase.terminal
 
+    @property
+    def order(self) -> tuple[str, int]:
+        """To sort by, oldest first: creation is told in whole seconds, so within one the latest changed is last."""
+        meta = self.obj["metadata"]
+        version = str(meta.get("resourceVersion"))
+        return str(meta.get("creationTimestamp")), int(version) if version.isdecimal() else 0
+
     @classmethod
     def of(cls, obj: Obj) -> Job:
         """The job in an object as stored."""

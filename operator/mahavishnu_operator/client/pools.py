@@ -21,6 +21,7 @@ from .following import Following, Told
 from .ids import check_name
 from .jobs import Job, Jobs
 
+RESERVED = "gateway-workers"  # the pool of single workers (workers.py)
 DRAIN_SECONDS = 60.0  # how long closing waits for the caller's own work
 
 
@@ -133,6 +134,7 @@ class Pools:
         namespace: str = "",
         min_workers: int = 1,
         max_workers: int = 10,
+        replicas: int | None = None,
         backend: str = "",
         auto_scale: bool = False,
         allowed_commands: Sequence[str] = (),
@@ -143,6 +145,7 @@ class Pools:
     ) -> Pool:
         """Make a pool, or change the settings of this caller's own of that name, and wait for its workers.
 
+        `replicas`: workers of a new pool; left out: min_workers, or one where it does not scale by itself.
         The pool as it stands after `timeout` seconds: see `settled`. Conflict: the name is somebody else's.
         PoolRefused: this installation cannot have such a pool; one made by this very call is deleted again.
         """
@@ -164,6 +167,7 @@ class Pools:
             "annotations": dict(annotations or {}),
         }
         first = min_workers if auto_scale else max(min_workers, min(1, max_workers))
+        first = first if replicas is None else replicas
         made = True
         try:
             obj = await self._resources.create(WORKER_POOL, _manifest(key, {**spec, "replicas": first}, meta))
@@ -201,6 +205,11 @@ class Pools:
         selector = f"{Label.CREATED_BY.value}={self._me}" if mine else ""
         listing = await self._resources.list(WORKER_POOL, namespace=scope, label_selector=selector)
         return tuple(sorted(map(Pool.of, listing.items), key=lambda pool: pool.key))
+
+    async def shared(self) -> Sequence[str] | None:
+        """Names of pools that a job may be routed to, without that of single workers; None: it may be any."""
+        names = [pool.key.name for pool in await self.list()]
+        return [name for name in names if name != RESERVED] if RESERVED in names else None
 
     async def scale(self, key: Key, workers: int, *, timeout: float = 30.0, told: Told | None = None) -> Pool:
         """Want so many workers, and wait for them; the pool as it stands then. InvalidInput: outside its range."""
@@ -244,8 +253,8 @@ class Pools:
         return pool
 
     async def close_all(self, *, namespace: str | None = "") -> tuple[Sequence[Key], Mapping[Key, str]]:
-        """Close this caller's own pools, all at once: those that were closed, and why others were not."""
-        pools = await self.list(namespace=namespace, mine=True)
+        """Close this caller's own pools, but that of single workers: those that were closed, why others were not."""
+        pools = [pool for pool in await self.list(namespace=namespace, mine=True) if pool.key.name != RESERVED]
         answers = await asyncio.gather(*(self.close(pool.key) for pool in pools), return_exceptions=True)
         closed, kept = [], {}
         for pool, answer in zip(pools, answers, strict=True):

@@ -20,6 +20,8 @@ from .conditions import Wish, merge, timestamp
 from .crashes import QUICK_DEATH_SECONDS
 from .pools import PoolDecision
 
+WORKERS_SHOWN = 64
+
 
 def pool_status(
     state: PoolState,
@@ -49,6 +51,8 @@ def pool_status(
             old.get("conditions") or (), _wishes(state, decision, scaling), now=state.now, generation=generation
         ),
     }
+    if not per_task.is_per_task(state.spec):
+        status["workers"] = sorted((*census.idle, *census.busy))[:WORKERS_SHOWN]
     if load.idle_since is not None:
         status["idleSince"] = _idle_since(timestamp(load.idle_since), status, old)
     last = last_scale(state, decision, old.get("lastScale"))

@@ -32,6 +32,7 @@ NEVER = (  # what a blocking call does not wait for
     Reason.NO_POOL_MATCHES.value,
     Reason.POOL_NOT_FOUND.value,
     Reason.POOL_NOT_ACCEPTED.value,
+    Reason.WORKER_NOT_FOUND.value,
 )
 
 
@@ -61,7 +62,14 @@ def spec_of_command(
 
 
 async def run_command(
-    gateway: Gateway, ctx: Context, spec: Obj, *, namespace: str, timeout: float, notes: Mapping[str, str]
+    gateway: Gateway,
+    ctx: Context,
+    spec: Obj,
+    *,
+    namespace: str,
+    timeout: float,
+    notes: Mapping[str, str],
+    labels: Mapping[str, str] | None = None,
 ) -> Shape:
     """Run it and wait for its end."""
     jobs, telling, stuck = gateway.client.jobs, Telling(ctx), asyncio.Event()
@@ -71,7 +79,7 @@ async def run_command(
             stuck.set()
         await telling.of_job(obj)
 
-    job = await jobs.submit(spec, name=new_name("run"), namespace=namespace, annotations=notes)
+    job = await jobs.submit(spec, name=new_name("run"), namespace=namespace, labels=labels, annotations=notes)
     waiting = asyncio.create_task(jobs.wait(job, timeout=timeout + ROUNDING_SECONDS, told=told))
     hopeless = asyncio.create_task(stuck.wait())
     try:

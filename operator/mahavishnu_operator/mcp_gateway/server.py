@@ -25,7 +25,7 @@ from mahavishnu_operator import __version__
 
 from .answering import Answering
 from .gateway import Gateway
-from .tools import executing, health, pools, scans
+from .tools import executing, health, pools, scans, workers
 
 PATH = "/mcp"
 INSTRUCTIONS = """\
@@ -44,7 +44,7 @@ def make_server(gateway: Gateway, registry: CollectorRegistry | None = None) -> 
     server: FastMCP = FastMCP(
         "mahavishnu", INSTRUCTIONS, version=__version__, mask_error_details=True, middleware=[answering]
     )
-    for family in (pools, executing, scans, health):
+    for family in (pools, executing, scans, health, workers):
         family.register(server, gateway)
     return server
 

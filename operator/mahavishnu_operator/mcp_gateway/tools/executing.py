@@ -105,13 +105,16 @@ class ExecutingTools:
             raise InvalidInput(f"no pool has worker_type {shown(worker_type)}", hint=NO_AI)
         argv = command_of(prompt, None)
         routing = self._routing(selector or pool_selector, caller_pool_allowlist, affinity_key)
-        if not await self._client.pools.list():
+        shared = await self._client.pools.shared()
+        if not (shared if shared is not None else await self._client.pools.list()):
             if not auto_spawn:
                 raise NotFound("there is no pool to choose from", hint="pool_spawn one, or say auto_spawn=true")
             await spawn_pool(
                 self._gateway, ctx, pool_type="mahavishnu", worker_type="command", name="default", auto_scale=True
             )
-        spec = spec_of_command(self._gateway, argv, pool=None, routing=routing, timeout=timeout)
+        spec = spec_of_command(
+            self._gateway, argv, pool=None, routing=await self._shared_only(routing), timeout=timeout
+        )
         return await run_command(
             self._gateway,
             ctx,
@@ -149,7 +152,7 @@ class ExecutingTools:
             self._gateway,
             command_of(prompt, None),
             pool=None,
-            routing=self._routing(pool_selector, None, None),
+            routing=await self._shared_only(self._routing(pool_selector, None, None)),
             timeout=timeout,
             kept_seconds=WORKFLOW_KEPT_SECONDS,
         )
@@ -179,6 +182,10 @@ class ExecutingTools:
         result = await outcome(self._gateway, job)
         status = "completed" if result["success"] else "failed"
         return {**shape, "status": status, "result": result, "error": result["error"]}
+
+    async def _shared_only(self, routing: Obj) -> Obj:
+        shared = None if routing.get("pools") else await self._client.pools.shared()
+        return {**routing, "pools": list(shared)[:64]} if shared else routing
 
     def _routing(self, selector: str, allowed: list[str] | None, affinity_key: str | None) -> Obj:
         strategy = selector.strip().lower().replace("-", "_")

@@ -79,8 +79,10 @@ class ScanTools:
         if name is not None:
             check_name(name, what="a scan's name")
         pool = await self._gateway.client.pools.get(self._gateway.key(pool_id, what="pool_id")) if pool_id else None
+        shared = None if pool is not None else await self._gateway.client.pools.shared()
         spec = scan_spec(
             found,
+            routing={"pools": list(shared)[:64]} if shared else None,
             path=self._folder(path) if path is not None else None,
             git={"url": git_url, "revision": revision} if git_url is not None else None,
             pool=pool.key if pool is not None else None,
@@ -147,7 +149,7 @@ class ScanTools:
     ) -> list[Shape]:
         """List jobs, newest first: scans, and commands of pool_execute that are still kept."""
         jobs = await self._jobs.list(namespace=self._gateway.scope, mine=mine)
-        newest = sorted(jobs, key=lambda job: str(job.obj["metadata"].get("creationTimestamp")), reverse=True)
+        newest = sorted(jobs, key=lambda job: job.order, reverse=True)
         return [job_row(job) for job in newest[:limit]]
 
     def _folder(self, path: str) -> str:

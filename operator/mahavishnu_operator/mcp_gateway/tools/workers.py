@@ -1,0 +1,257 @@
+"""Single workers: spawn some, give each its own command, look, collect, close. They are members of a reserved pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastmcp import Context, FastMCP
+from pydantic import Field
+
+from mahavishnu_operator.api.reasons import JobPhase, Label
+from mahavishnu_operator.client import Job, command_spec
+from mahavishnu_operator.client.specs import COMMAND_TASK
+from mahavishnu_operator.client.workers import MOST, Held
+from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, RUNS, Telling, add
+from mahavishnu_operator.mcp_gateway.arguments import Id
+from mahavishnu_operator.mcp_gateway.commands import argv_of, is_command
+from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.running import outcome, run_command
+from mahavishnu_operator.mcp_gateway.shapes import Shape, failure
+from mahavishnu_operator.mcp_gateway.worker_types import AI_TYPES, NO_AI, check_worker_type, note_on
+from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
+
+from .pools import allowed_commands
+
+WorkerId = Annotated[Id, Field(description="A worker as worker_spawn and worker_list name it: namespace/name.")]
+WorkerIds = Annotated[list[Id], Field(max_length=MOST)]
+Timeout = Annotated[
+    float, Field(gt=0, le=3600, allow_inf_nan=False, description="Seconds until it is stopped, waiting included.")
+]
+Command = Annotated[str, Field(description="`Execute: <program> <arguments>`, run without a shell.")]
+
+
+def register(server: FastMCP, gateway: Gateway) -> None:
+    """Put the tools on a server."""
+    tools = WorkerTools(gateway)
+    add(server, tools.worker_spawn, RUNS)
+    add(server, tools.worker_execute, RUNS)
+    add(server, tools.worker_execute_batch, RUNS)
+    add(server, tools.worker_list, READS)
+    add(server, tools.worker_monitor, READS)
+    add(server, tools.worker_collect_results, READS)
+    add(server, tools.worker_close, ENDS)
+    add(server, tools.worker_close_all, ENDS)
+    add(server, tools.worker_health, READS)
+
+
+class WorkerTools:
+    """The tools, by the names that clients call."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._workers, self._jobs = gateway, gateway.client.workers, gateway.client.jobs
+
+    async def worker_spawn(
+        self,
+        ctx: Context,
+        worker_type: Annotated[
+            str, Field(description="command: scanners and commands. AI worker types are not there yet.")
+        ] = "terminal-qwen",
+        count: Annotated[int, Field(ge=1, le=MOST, description="How many.")] = 1,
+    ) -> Shape:
+        """Start single workers that you hold until worker_close, and wait until they are ready.
+
+        Use them to run commands side by side that you want to keep apart; for one command pool_execute is simpler.
+        """
+        kind = check_worker_type(worker_type)
+        keys = await self._workers.spawn(
+            count,
+            worker_type=kind,
+            allowed_commands=allowed_commands(self._gateway.options.allow),
+            told=Telling(ctx).of_pool,
+        )
+        note = note_on(kind)
+        return {"worker_ids": [str(key) for key in keys], "success": True, **({"note": note} if note else {})}
+
+    async def worker_execute(
+        self, ctx: Context, worker_id: WorkerId, prompt: Command, timeout: Timeout = 300.0
+    ) -> Shape:
+        """Run one command on one worker and wait for its end; while it is busy the command waits."""
+        return await self._execute(ctx, await self._held(worker_id), prompt, timeout=timeout)
+
+    async def worker_execute_batch(
+        self,
+        ctx: Context,
+        worker_ids: WorkerIds,
+        prompts: Annotated[list[Command], Field(max_length=500)],
+        timeout: Timeout = 300.0,
+    ) -> Shape:
+        """Run many commands on some workers, each worker one at a time; more prompts than workers wait their turn.
+
+        The answer has each prompt's outcome under its number as text, and all rows in order under `result`.
+        """
+        if not worker_ids:
+            raise InvalidInput("worker_ids is empty", hint="worker_spawn some first")
+        workers = [await self._held(each) for each in dict.fromkeys(worker_ids)]
+        waiting = list(reversed(list(enumerate(prompts))))
+        rows: dict[int, Shape] = {}
+
+        async def work_off(worker: Held) -> None:
+            while waiting:
+                number, prompt = waiting.pop()
+                try:
+                    rows[number] = await self._execute(ctx, worker, prompt, timeout=timeout)
+                except MahavishnuError as error:
+                    rows[number] = failure(str(error), given={"worker_id": str(worker.key)})
+
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(work_off(worker))
+        ordered = [rows[number] for number in range(len(prompts))]
+        return {**{str(number): _batch_row(row) for number, row in enumerate(ordered)}, "result": ordered}
+
+    async def worker_list(
+        self,
+        state: Annotated[str | None, Field(max_length=40, description="Only those with this status.")] = None,
+        worker_id: Annotated[WorkerId | None, Field(description="Only this one.")] = None,
+    ) -> list[Shape]:
+        """List the workers that were spawned one by one, with the status of what they did last."""
+        rows = await self._rows(await self._chosen([worker_id] if worker_id is not None else None))
+        return [row for row in rows if state in (None, row["status"])]
+
+    async def worker_monitor(
+        self,
+        worker_ids: Annotated[WorkerIds | None, Field(description="Some workers; left out: all.")] = None,
+        interval: Annotated[float, Field(ge=0.1, le=10, description="Without effect: the answer is of now.")] = 1.0,
+    ) -> Shape:
+        """Say for each worker: pending (nothing to do), running, completed, failed, timeout or cancelled."""
+        return {row["worker_id"]: row["status"] for row in await self._rows(await self._chosen(worker_ids))}
+
+    async def worker_collect_results(
+        self,
+        worker_ids: Annotated[WorkerIds | None, Field(description="Some workers; left out: all.")] = None,
+        since_offset: Annotated[int, Field(ge=0, le=2**40, description="Leave out bytes before this one.")] = 0,
+    ) -> Shape:
+        """Read what each worker's latest command wrote and how it ended, or what it wrote until now."""
+        jobs = await self._workers.jobs()
+        return {
+            str(held.key): await self._collected(held, _last(jobs.get(held.key.name, ())), since_offset)
+            for held in await self._chosen(worker_ids)
+        }
+
+    async def worker_close(
+        self,
+        worker_id: WorkerId,
+        force: Annotated[bool, Field(description="Also while it works: its command is cancelled.")] = False,
+    ) -> Shape:
+        """Let a worker of yours go. This cannot be undone; spawn another one when needed."""
+        key = self._gateway.key(worker_id, what="worker_id")
+        await self._workers.close(key, force=force)
+        return {"success": True, "worker_id": str(key), "status": "closed"}
+
+    async def worker_close_all(self) -> Shape:
+        """Let all workers go that you spawned one by one; their commands are cancelled."""
+        return {"closed_count": await self._workers.close_all(), "success": True}
+
+    async def worker_health(self) -> Shape:
+        """Say how many single workers there are and whether all are alive."""
+        workers = await self._workers.list()
+        alive = [held for held in workers if held.alive]
+        rows = await self._rows(workers)
+        status = "healthy" if len(alive) == len(workers) else "degraded" if alive else "unhealthy"
+        return {"status": status, "workers_active": len(alive), "max_concurrent": MOST, "workers": rows}
+
+    async def _execute(self, ctx: Context, worker: Held, prompt: str, *, timeout: float) -> Shape:
+        if worker.worker_type in AI_TYPES and not is_command(prompt):
+            raise InvalidInput(f"worker {worker.key} was asked for as {worker.worker_type}", hint=NO_AI)
+        client = self._gateway.client
+        local = client.default_backend == "local-process"
+        spec = command_spec(
+            argv_of(prompt),
+            routing={"pools": [self._workers.pool.name], "workerName": worker.key.name},
+            path=str(self._gateway.options.workspace) if local else None,
+            timeout=timeout,
+        )
+        row = await run_command(
+            self._gateway,
+            ctx,
+            spec,
+            namespace=worker.key.namespace,
+            timeout=timeout,
+            notes={},
+            labels={Label.WORKER.value: worker.key.name},
+        )
+        return _worker_row(worker.key, row)
+
+    async def _held(self, worker_id: str) -> Held:
+        held = await self._workers.get(self._gateway.key(worker_id, what="worker_id"))
+        if not held.alive:
+            raise NotFound(f"worker {held.key} has died", hint="worker_close it and worker_spawn another one")
+        return held
+
+    async def _chosen(self, worker_ids: Sequence[str] | None) -> Sequence[Held]:
+        if worker_ids is None:
+            return await self._workers.list()
+        return [await self._workers.get(self._gateway.key(each, what="worker_id")) for each in worker_ids]
+
+    async def _rows(self, workers: Sequence[Held]) -> list[Shape]:
+        jobs = await self._workers.jobs()
+        return [
+            {
+                "worker_id": str(held.key),
+                "worker_type": held.worker_type,
+                "status": await self._status(held, _last(jobs.get(held.key.name, ()))),
+            }
+            for held in workers
+        ]
+
+    async def _status(self, held: Held, job: Job | None) -> str:
+        if not held.alive:
+            return "failed"
+        if job is None:
+            return "pending"
+        if not job.ended:
+            return "running"
+        if job.phase is JobPhase.SUCCEEDED:
+            return "completed"
+        return str((await outcome(self._gateway, job))["status"])
+
+    async def _collected(self, held: Held, job: Job | None, since: int) -> Shape:
+        if job is None:
+            return _worker_row(held.key, {"status": "pending", "output": "", "error": None, "success": False})
+        if job.ended:
+            row = await outcome(self._gateway, job)
+        else:
+            try:
+                data = await self._jobs.output(job, COMMAND_TASK, limit=262_144)
+            except NotFound:
+                data = b""  # it has not begun
+            row = {"status": "running", "output": data.decode("utf-8", "replace"), "error": None, "success": False}
+        output = row["output"].encode("utf-8", "surrogatepass")[since:].decode("utf-8", "replace")
+        return _worker_row(held.key, {**row, "output": output})
+
+
+def _last(jobs: Sequence[Job]) -> Job | None:
+    """What a worker is at, or did last."""
+    return next((job for job in jobs if not job.ended), jobs[-1] if jobs else None)
+
+
+def _worker_row(key: Key, row: Shape) -> Shape:
+    duration = row.get("duration", 0.0)
+    known = ("status", "success", "output", "error", "exit_code", "duration")
+    rest = {name: value for name, value in row.items() if name not in known and name != "worker_id"}
+    return {
+        "worker_id": str(key),
+        **{name: row.get(name) for name in known},
+        "duration": duration,
+        "duration_seconds": duration,
+        "has_output": bool(row.get("output")),
+        "metadata": rest,
+    }
+
+
+def _batch_row(row: Shape) -> Shape:
+    errors = [row["error"]] if row.get("error") else []
+    return {**row, "errors": errors, "files_modified": [], "fixes_applied": 0}
