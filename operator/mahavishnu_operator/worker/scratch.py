@@ -43,7 +43,9 @@ def scratch_space(work_dir: Path) -> Iterator[Path]:
         try:
             _remove_those_of_the_dead(base)
         except OSError as error:  # the next one tries again
-            log.warning("the scratch folders of dead agents could not be looked for", folder=str(base), error=str(error))
+            log.warning(
+                "the scratch folders of dead agents could not be looked for", folder=str(base), error=str(error)
+            )
 
 
 def _remove_those_of_the_dead(base: Path) -> None:
