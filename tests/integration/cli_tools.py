@@ -58,11 +58,11 @@ class Up:
 
 
 @contextmanager
-def running_up(data: Path, *options: str) -> Iterator[Up]:
+def running_up(data: Path, *options: str, program: str = MAHAVISHNU) -> Iterator[Up]:
     """`mahavishnu up` on free ports; ended with SIGTERM."""
     log = data.with_suffix(".log")
     with log.open("w") as stderr:
-        command = [MAHAVISHNU, "up", "--data", str(data), "--port", "0", "--dispatch-port", "0", *options]
+        command = [program, "up", "--data", str(data), "--port", "0", "--dispatch-port", "0", *options]
         process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL, text=True)
     try:
         yield Up(process, _address(process, log), data)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
+from mahavishnu_operator import __version__
 
 from .cli_tools import Up
 from .gateway_tools import Agent, agent_of, serving_agents
@@ -112,3 +115,13 @@ async def test_every_tool_says_what_it_does_and_whether_it_changes_anything(agen
         assert tool.annotations.read_only_hint is not None
         assert tool.output_schema is not None
         assert "ctx" not in tool.input_schema["properties"]
+
+
+def test_probes_answer_as_monitors_read_them(up: Up) -> None:
+    for path, expected in (("healthz", "ok"), ("readyz", "ok"), ("livez", "ok"), ("health", "ok")):
+        with urllib.request.urlopen(f"{up.url}/{path}", timeout=20) as answer:
+            told = json.loads(answer.read())
+        assert told["status"] == expected
+    assert (told["service"], told["version"]) == ("mahavishnu", __version__)
+    with urllib.request.urlopen(f"{up.url}/metrics", timeout=20) as answer:
+        assert b"mahavishnu_gateway_calls_total" in answer.read()

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -144,3 +145,26 @@ def test_a_token_that_protects_nothing_is_refused(tmp_path: Path, text: str, mod
 def test_a_workspace_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = run("mcp", "start", "--workspace", tmp_path / "gone")
     assert (done.returncode, "is not a folder" in done.stderr) == (2, True)
+
+
+WITHOUT = """#!{python}
+import sys
+sys.modules["fastmcp"] = None  # as where it is not installed
+from mahavishnu_operator.cli.entry import main
+main()
+"""
+
+
+def test_where_the_library_is_not_installed_up_serves_all_else_and_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "mahavishnu"
+    program.write_text(WITHOUT.format(python=sys.executable))
+    program.chmod(0o755)
+    for arguments in (["mcp", "start"], ["up", "--mcp", "--data", str(tmp_path / "data")]):
+        done = subprocess.run(
+            [str(program), *arguments], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, "mahavishnu-operator[gateway]" in done.stderr) == (2, True)
+    with running_up(tmp_path / "data", program=str(program)) as up:
+        assert "agents are not served" in (tmp_path / "data.log").read_text()
+        assert fetch(f"{up.url}/mcp")[0] == 404
+        assert fetch(f"{up.url}/healthz")[0] == 200

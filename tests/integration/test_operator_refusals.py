@@ -60,7 +60,7 @@ async def test_beyond_loopback_health_and_metrics_are_served_and_no_results(
         await site.pool()
         await site.scan("job", source, "ruff")
         status = await site.ended("job")
-        assert operator.get("/healthz") == operator.get("/livez") == b"ok"
+        assert operator.get("/healthz") == operator.get("/livez") == b'{"status":"ok"}'
         assert b"mahavishnu_dispatch_tasks_ended_total{" in operator.get("/metrics")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             operator.get(status["report"]["uri"])

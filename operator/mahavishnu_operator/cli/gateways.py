@@ -35,13 +35,18 @@ AllowOption = Annotated[
 ]
 
 
+HOW_TO_SERVE_AGENTS = "pip install 'mahavishnu-operator[gateway]'"
+
+
+def can_serve_agents() -> bool:
+    """Whether the library of the gateway is installed; it is not loaded by asking."""
+    return importlib.util.find_spec("fastmcp") is not None
+
+
 def gateway_options(workspace: Path | None, allow: list[str] | None, *, all_namespaces: bool) -> GatewayOptions:
     """The options, checked. InvalidInput: the folder is not there, a name is none, or a library is missing."""
-    if importlib.util.find_spec("fastmcp") is None:
-        raise InvalidInput(
-            "the MCP gateway needs a library that is not installed",
-            hint="pip install 'mahavishnu-operator[gateway]', or start without: mahavishnu up --no-mcp",
-        )
+    if not can_serve_agents():
+        raise InvalidInput("the MCP gateway needs a library that is not installed", hint=HOW_TO_SERVE_AGENTS)
     folder = workspace or Path.cwd()
     if not folder.is_dir():
         raise InvalidInput(f"--workspace {folder} is not a folder", hint="make it first, or correct the name")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .gateways import AllowOption, WorkspaceOption, gateway_mount
+from .gateways import HOW_TO_SERVE_AGENTS, AllowOption, WorkspaceOption, can_serve_agents, gateway_mount
 from .output import say
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def up(
     ] = DEFAULT_DISPATCH_PORT,
     workspace: WorkspaceOption = None,
     allow: AllowOption = None,
-    mcp: Annotated[bool, typer.Option("--mcp/--no-mcp", help="Serve agents on /mcp as well.")] = True,
+    mcp: Annotated[
+        bool | None,
+        typer.Option("--mcp/--no-mcp", help="Serve agents on /mcp as well; default: where its library is installed."),
+    ] = None,
 ) -> None:
     """Run everything in one process, on loopback: kubectl, the CLI, agents and workers talk to it.
 
@@ -56,7 +59,7 @@ def up(
         git_ca=git_authorities(settings),
         lease_seconds=settings.lease_seconds,
     )
-    mount = gateway_mount(workspace, allow) if mcp else None
+    mount = gateway_mount(workspace, allow) if mcp or (mcp is None and can_serve_agents()) else None
     asyncio.run(_serve(options, port, mount))
 
 
@@ -71,6 +74,8 @@ async def _serve(options: EngineOptions, port: int, mount: Mount | None) -> None
         say(f"try: mahavishnu get wp --server {engine.url}")
         if mount is not None:
             say(f"agents: {engine.url}/mcp")
+        elif not can_serve_agents():
+            say(f"agents are not served: {HOW_TO_SERVE_AGENTS}")
         say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")
         waiting = asyncio.create_task(stopping.wait())
         failed = asyncio.create_task(engine.failed())

@@ -15,7 +15,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from mahavishnu_operator.dispatch.results_api import results_app
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 def probe_routes(engine: Engine, *, stuck: Callable[[], str] = lambda: "", in_words: bool = True) -> list[BaseRoute]:
-    """/healthz (200 once objects are listed and nothing has failed, else 503), /livez and /metrics.
+    """/healthz and /readyz (200 once objects are listed and nothing has failed, else 503), /livez and /metrics.
 
     `stuck`: what is wrong that only a new process mends, in words; '' when nothing is. /livez asks for this alone: to
     start anew helps nobody while the API server is away. `in_words`: say what is wrong to whoever asks, not to the log
@@ -39,7 +39,7 @@ def probe_routes(engine: Engine, *, stuck: Callable[[], str] = lambda: "", in_wo
 
     def answer(problem: str) -> Response:
         if not problem:
-            return PlainTextResponse("ok")
+            return JSONResponse({"status": "ok"})
         if in_words:
             return PlainTextResponse(problem, status_code=503)
         log.warning("a probe is refused", problem=problem)
@@ -54,7 +54,12 @@ def probe_routes(engine: Engine, *, stuck: Callable[[], str] = lambda: "", in_wo
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(engine.dispatch.meters.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route("/healthz", healthz), Route("/livez", livez), Route("/metrics", metrics)]
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", healthz),
+        Route("/livez", livez),
+        Route("/metrics", metrics),
+    ]
 
 
 def results_routes(engine: Engine) -> list[BaseRoute]:
