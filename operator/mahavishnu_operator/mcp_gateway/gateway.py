@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from mahavishnu_operator.client import Client, parse_id
+from mahavishnu_operator.client import Client, Job, parse_id
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
@@ -61,11 +61,11 @@ class Gateway:
                 hint="leave the namespace out, or start the gateway with --all-namespaces",
             )
 
-    def abandon(self, job: Key) -> None:
-        """Whoever waited for a job has gone: cancel it, unless it is we who go."""
+    def abandon(self, submitting: asyncio.Task[Job]) -> None:
+        """Whoever waited for a job has gone, maybe before it was there: cancel it, unless it is we who go."""
         if self.stopping:
             return
-        task = asyncio.create_task(self._cancel(job))
+        task = asyncio.create_task(self._cancel(submitting))
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
@@ -75,10 +75,11 @@ class Gateway:
         if self._aside:
             await asyncio.wait(self._aside, timeout=LAST_WORDS_SECONDS)
 
-    async def _cancel(self, job: Key) -> None:
+    async def _cancel(self, submitting: asyncio.Task[Job]) -> None:
         try:
-            await self.client.jobs.cancel(job)
+            job = await submitting
+            await self.client.jobs.cancel(job.key)
         except NotFound:
             return
         except MahavishnuError as error:
-            log.warning("a job that nobody waits for could not be cancelled", job=str(job), error=str(error))
+            log.warning("a job that nobody waits for could not be cancelled", error=str(error))

@@ -79,7 +79,14 @@ async def run_command(
             stuck.set()
         await telling.of_job(obj)
 
-    job = await jobs.submit(spec, name=new_name("run"), namespace=namespace, labels=labels, annotations=notes)
+    submitting = asyncio.create_task(
+        jobs.submit(spec, name=new_name("run"), namespace=namespace, labels=labels, annotations=notes)
+    )
+    try:
+        job = await asyncio.shield(submitting)
+    except asyncio.CancelledError:
+        gateway.abandon(submitting)
+        raise
     waiting = asyncio.create_task(jobs.wait(job, timeout=timeout + ROUNDING_SECONDS, told=told))
     hopeless = asyncio.create_task(stuck.wait())
     try:
@@ -93,7 +100,7 @@ async def run_command(
         ended = await jobs.wait(job, timeout=CANCEL_SECONDS)
         return {**(await outcome(gateway, ended)), "status": "timeout", "reason": Reason.TIMED_OUT.value}
     except asyncio.CancelledError:
-        gateway.abandon(job.key)
+        gateway.abandon(submitting)
         raise
     finally:
         waiting.cancel()
