@@ -16,7 +16,7 @@ class Goal:
     goal: str
     benchmark: str
     key: str
-    of: str = ""
+    of: str | int = ""
 
     def measured(self, lines: Sequence[Line]) -> str:
         """The figure in the newest such line; '' when there is none."""
@@ -29,6 +29,8 @@ class Goal:
 DASK, BARE = "noop tasks, ratios to dask.distributed", "commands, ratios to a bare loop"
 KOPF, QUEUED = "scanjobs, ratios to a bare kopf handler", "queued tasks, cost of one among many to one among few"
 XARGS = "scan of the standard library, ratio to xargs"
+TO_BARE = "throughput_to_a_bare_kopf_handler"
+WARM, SCALE = "warm Pods, ratios to a bare kopf handler", "scale, ratios"
 
 GOALS = (
     Goal("no-op tasks a second, to dask.distributed", ">= 5", DASK, "throughput"),
@@ -50,6 +52,16 @@ GOALS = (
     Goal("processor time of queueing it, to the same", "linear: 1", QUEUED, "queueing_cpu"),
     Goal("API writes in 30 s, 100 pools idle", "0", "idle", "api_writes"),
     Goal("processor of the operator then, %", "< 1", "idle", "operator_cpu_percent"),
+    Goal("warm Pods, created to Complete at 75 a second, p50, ms", "<= 20", "warm Pods", "p50_ms", of="mahavishnu"),
+    Goal("the same, p99, ms", "<= 60", "warm Pods", "p99_ms", of="mahavishnu"),
+    *(Goal(f"the same, {part}, to a bare kopf handler", "<= 4", WARM, part) for part in ("p50", "p99")),
+    *(
+        Goal(f"{tasks} tasks with a Pod each, wall, to kubectl create job", "<= 1.1", "a Pod a task", "ratio", of=tasks)
+        for tasks in (1, 50)
+    ),
+    Goal("simulated fleet, ScanJobs to done a second, to a bare kopf handler", ">= 0.33", SCALE, TO_BARE),
+    Goal("processor time of a ScanJob, large fleet to small", "linear: 1", SCALE, "cpu_of_a_job, large to small"),
+    Goal("processor time of a worker, large fleet to small", "linear: 1", SCALE, "cpu_of_a_worker, large to small"),
 )
 
 
