@@ -43,7 +43,11 @@ class Buildah:
 
     def has(self, name: str) -> bool:
         """Whether the storage holds the image. Raises ImageError."""
-        return name in self.run("images", "--format", "{{.Name}}:{{.Tag}}").split()
+        return name in self.names()
+
+    def names(self) -> list[str]:
+        """The references that the storage holds. Raises ImageError."""
+        return self.run("images", "--format", "{{.Name}}:{{.Tag}}").split()
 
     def build(self, *, context: Path, containerfile: Path, target: str, name: str, arguments: dict[str, str]) -> None:
         """Build one target of a Containerfile under `name`. Raises ImageError."""

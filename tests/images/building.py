@@ -2,8 +2,9 @@
 
 Where no registry can be reached, a public base image is made from Debian's packages instead (`STAND_IN`); the
 Containerfiles are the same. A cold build takes minutes, therefore an archive is kept under a name made from all that
-decides its content: `${MAHAVISHNU_CACHE:-~/.cache/mahavishnu}/images/NAME-KEY.tar`. Of several builders one builds and
-the others wait. An image's reference carries the same key, so a Pod can never run an older build by mistake.
+decides its content: `${MAHAVISHNU_CACHE:-~/.cache/mahavishnu}/images/NAME-KEY.tar`; those of earlier builds go after a
+time. Of several builders one builds and the others wait. An image's reference carries the same key, so a Pod can never
+run an older build by mistake.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from tests.cluster.build import cache_root, ensure
 
 from .buildah import Buildah, ImageError, say
+from .pruning import decide_prune
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = (
@@ -74,10 +76,10 @@ def ensure_image(name: str, *, base: str | None = None) -> Image:
         containerfile = ROOT / "images" / recipe.folder / "Containerfile"
         key = digest(str(base or STAND_IN), recipe.target, _tree(context), containerfile.read_text())
         image = _image(name, key)
-        if image.archive.exists():
+        if _is_there(image):
             return image
         with _Exclusive(name):
-            if image.archive.exists():
+            if _is_there(image):
                 return image
             buildah = Buildah(_folder())
             began = time.monotonic()
@@ -90,6 +92,7 @@ def ensure_image(name: str, *, base: str | None = None) -> Image:
                 arguments={"BASE": base or _ensure_stand_in(buildah), "VERSION": _version(), "REVISION": key},
             )
             _export(buildah, image)
+            _prune(buildah, name)
             say(f"built {name} in {time.monotonic() - began:.1f} s")
     return image
 
@@ -102,7 +105,7 @@ def ensure_image_on(base: Image, *, name: str, containerfile: str, files: Mappin
     key = digest(base.reference, containerfile, *(part for item in sorted(files.items()) for part in item))
     image = Image(f"localhost/{name}:{key}", _folder() / f"{name}-{key}.tar")
     with _Exclusive(name), tempfile.TemporaryDirectory(prefix="mahavishnu-image-") as folder:
-        if image.archive.exists():
+        if _is_there(image):
             return image
         context = Path(folder)
         for file, text in files.items():
@@ -120,6 +123,7 @@ def ensure_image_on(base: Image, *, name: str, containerfile: str, files: Mappin
             arguments={"BASE": base.reference},
         )
         _export(buildah, image)
+        _prune(buildah, name)
     return image
 
 
@@ -211,6 +215,35 @@ def _version() -> str:
 
 def _image(name: str, key: str) -> Image:
     return Image(f"localhost/mahavishnu-{name}:{key}", _folder() / f"{name}-{key}.tar")
+
+
+def _is_there(image: Image) -> bool:
+    """Whether it was built before; then it counts as just used."""
+    try:
+        os.utime(image.archive)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _prune(buildah: Buildah, name: str) -> None:
+    """Delete the archives of earlier builds, and what buildah's storage holds for them alone. Its lock is held."""
+    found = {archive: archive.stat().st_mtime for archive in _folder().glob(f"{name}-*.tar") if _key_of(archive, name)}
+    held = set(buildah.names())
+    for archive in decide_prune(found, now=time.time()):
+        archive.unlink()
+        references = {f"localhost/{prefix}{name}:{_key_of(archive, name)}" for prefix in ("mahavishnu-", "")}
+        for reference in references & held:
+            try:
+                buildah.run("rmi", reference)
+            except ImageError as error:  # another image is built on it: it goes some time after that one
+                say(f"{reference} stays: {error}")
+
+
+def _key_of(archive: Path, name: str) -> str:
+    """Its key, if it is of that name and not of one that begins so."""
+    key = archive.stem.removeprefix(f"{name}-")
+    return key if re.fullmatch(r"[0-9a-f]{16}", key) else ""
 
 
 def _export(buildah: Buildah, image: Image) -> None:
