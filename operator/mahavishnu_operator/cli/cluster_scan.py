@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Level, Reason
 from mahavishnu_operator.client.door import Door, Key256, Way, with_key
 from mahavishnu_operator.dispatch.protocol import JobProgress
+from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, EventType, Expired, Key, Obj, Unreachable
@@ -32,7 +33,7 @@ from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
 from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
-from .output import find_condition, say
+from .output import say
 from .progress import Progress, make_progress
 
 CANCEL_SECONDS = 10.0  # how long a first Ctrl-C waits for the partial report

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Kind, Obj
 from mahavishnu_operator.support.text import printable
 
@@ -93,12 +94,6 @@ def _job_row(obj: Obj) -> list[str]:
         "-" if findings is None else str(findings),
         age(meta.get("creationTimestamp", "")),
     ]
-
-
-def find_condition(obj: Obj, type_: str) -> Obj | None:
-    """The condition of that type, if the object has it."""
-    conditions = (obj.get("status") or {}).get("conditions") or []
-    return next((c for c in conditions if c.get("type") == type_), None)
 
 
 def say(text: str) -> None:

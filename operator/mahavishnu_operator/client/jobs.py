@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
 from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Label
+from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.http import ApiSession
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key, Obj, Resources
 from mahavishnu_operator.scan.answers import Answers
@@ -60,7 +61,7 @@ class Job:
     def of(cls, obj: Obj) -> Job:
         """The job in an object as stored."""
         meta, status = obj["metadata"], obj.get("status") or {}
-        said = _telling_condition(status)
+        said = _telling_condition(obj)
         ref = obj["spec"].get("poolRef")
         named = f"{ref.get('namespace') or meta['namespace']}/{ref['name']}" if ref else ""
         return cls(
@@ -184,10 +185,9 @@ class Jobs:
         return Key256(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 
 
-def _telling_condition(status: Mapping[str, Any]) -> Mapping[str, Any]:
+def _telling_condition(obj: Obj) -> Obj:
     """The condition that says most about where a job stands: why it was refused, or Ready."""
-    by_type = {condition.get("type"): condition for condition in status.get("conditions") or ()}
-    accepted = by_type.get("Accepted") or {}
+    accepted = find_condition(obj, "Accepted") or {}
     if accepted.get("status") == "False":
         return accepted
-    return by_type.get("Ready") or accepted
+    return find_condition(obj, "Ready") or accepted

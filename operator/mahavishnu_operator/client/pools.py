@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from mahavishnu_operator.api.reasons import API_VERSION, Label, Reason
+from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj, Resources
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError, NotFound
 from mahavishnu_operator.support.text import counted
@@ -83,8 +84,8 @@ class Pool:
         """The pool in an object as stored."""
         meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
         least, most = int(spec.get("minWorkers", 0)), int(spec.get("maxWorkers", 10))
-        ready = _condition(obj, "Ready")
-        accepted = _condition(obj, "Accepted")
+        ready = find_condition(obj, "Ready") or {}
+        accepted = find_condition(obj, "Accepted") or {}
         return cls(
             key=Key.of(obj),
             uid=meta["uid"],
@@ -108,7 +109,7 @@ class Pool:
     @property
     def settled(self) -> bool:
         """The latest spec was looked at, and as many workers are ready as it wants."""
-        ready = _condition(self.obj, "Ready")
+        ready = find_condition(self.obj, "Ready") or {}
         return _is_current(self.obj) and ready.get("status") == "True" and self.ready >= self.wanted
 
     def idle_seconds(self, now: datetime | None = None) -> float:
@@ -298,29 +299,26 @@ def _manifest(key: Key, spec: Obj, meta: Obj) -> Obj:
     return {"apiVersion": API_VERSION, "kind": WORKER_POOL.kind, "metadata": metadata, "spec": spec}
 
 
-def _condition(obj: Obj, type_: str) -> Obj:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((dict(condition) for condition in conditions if condition.get("type") == type_), {})
-
-
 def _is_current(obj: Obj) -> bool:
     return bool((obj.get("status") or {}).get("observedGeneration", 0) >= obj["metadata"].get("generation", 1))
 
 
 def _is_refused(obj: Obj) -> bool:
-    return _is_current(obj) and _condition(obj, "Accepted").get("status") == "False"
+    return _is_current(obj) and (find_condition(obj, "Accepted") or {}).get("status") == "False"
 
 
 def _state(obj: Obj) -> PoolState:
-    status, ready = obj.get("status") or {}, _condition(obj, "Ready")
+    status, ready = obj.get("status") or {}, (find_condition(obj, "Ready") or {})
     if obj["metadata"].get("deletionTimestamp") or obj["spec"].get("suspend"):
         return PoolState.STOPPED
     if not status.get("observedGeneration"):
         return PoolState.PENDING
-    if _condition(obj, "Accepted").get("status") == "False":
+    if (find_condition(obj, "Accepted") or {}).get("status") == "False":
         return PoolState.FAILED
     if ready.get("reason") in _TROUBLES:
         return PoolState.DEGRADED
     if ready.get("status") != "True":
         return PoolState.SCALING if status.get("ready") else PoolState.INITIALIZING
-    return PoolState.SCALING if _condition(obj, "ScalingActive").get("status") == "True" else PoolState.RUNNING
+    return (
+        PoolState.SCALING if (find_condition(obj, "ScalingActive") or {}).get("status") == "True" else PoolState.RUNNING
+    )

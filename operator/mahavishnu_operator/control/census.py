@@ -134,8 +134,13 @@ def _group(worker: ObservedWorker, view: WorkerView | None, state: PoolState) ->
     return "busy" if view.held else "idle"
 
 
+def is_outdated(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> bool:
+    """Whether it is of another revision of the template, or on a machine that takes no new work."""
+    return bool(worker.revision and worker.revision != state.revision) or (view is not None and view.cordoned)
+
+
 def _is_spent(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> bool:
-    if (worker.revision and worker.revision != state.revision) or (view is not None and view.cordoned):
+    if is_outdated(worker, view, state):
         return True
     recycle = state.spec.recycle if state.spec is not None else None
     if recycle is None or view is None:

@@ -18,7 +18,7 @@ from mahavishnu_operator.backends.protocol import ObservedWorker, WorkerPhase
 from mahavishnu_operator.dispatch.protocol import WorkerView
 from mahavishnu_operator.resources.protocol import Obj
 
-from .census import Census, PoolState, Trouble
+from .census import Census, PoolState, Trouble, is_outdated
 from .crashes import REGISTER_SECONDS, CrashHistory
 from .pools import PoolDecision
 
@@ -74,12 +74,8 @@ def take_census(state: PoolState) -> Census:
         stopping=names("stopping"),
         stuck=names("stuck"),
         failed=names("failed"),
-        spent=frozenset(w.name for w in state.observed if _is_spent(w, views.get(w.name), state)),
+        spent=frozenset(w.name for w in state.observed if is_outdated(w, views.get(w.name), state)),
     )
-
-
-def _is_spent(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> bool:
-    return bool(worker.revision and worker.revision != state.revision) or (view is not None and view.cordoned)
 
 
 def _group(worker: ObservedWorker, view: WorkerView | None, state: PoolState) -> str:
