@@ -71,7 +71,7 @@ class ControlPlane:
             etcd_client=issue("etcd-client", common_name="kube-apiserver-etcd-client"),
             kubelet_client=issue("kubelet-client", common_name=KUBELET_CLIENT),
             front_proxy=issue("front-proxy", common_name=FRONT_PROXY),
-            token_key=self.identities.token_key(),
+            token_key=self.identities.token_key,
             kubeconfigs={name: self.identities.kubeconfig(name, common_name=f"system:{name}") for name in CONTROLLERS},
             etcd_port=etcd,
             etcd_peer_port=etcd_peer,

@@ -23,6 +23,7 @@ class Identities:
         self._pki.mkdir()
         self._authority = Authority(self._pki)
         self.authority: KeyPair = self._authority.pair
+        self.token_key = write_signing_key(self._pki / "service-accounts.key")  # of service accounts
         self.admin = self.issue("admin", common_name="admin", organizations=(ADMINISTRATORS,))
         self.admin_kubeconfig = self._write_kubeconfig("admin", self.admin)
 
@@ -35,10 +36,6 @@ class Identities:
     def kubeconfig(self, file: str, *, common_name: str, organizations: Sequence[str] = ()) -> Path:
         """A kubeconfig for a new user of that name and those groups: FILE.kubeconfig."""
         return self._write_kubeconfig(file, self.issue(file, common_name=common_name, organizations=organizations))
-
-    def token_key(self) -> Path:
-        """A new private key to sign service-account tokens with."""
-        return write_signing_key(self._pki / "service-accounts.key")
 
     def admin_tls(self) -> ssl.SSLContext:
         """For requests to every component, as the administrator."""

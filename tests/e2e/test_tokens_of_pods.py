@@ -102,8 +102,7 @@ async def test_a_token_of_no_pod_is_refused(door: Door, site: PodSite, pod: Obj)
 async def test_a_token_that_has_expired_is_refused(
     door: Door, site: PodSite, pod: Obj, built_node_cluster: NodeCluster
 ) -> None:
-    (key,) = built_node_cluster.folder.rglob("service-accounts.key")
-    token = expired(site.pods.token(pod), key)
+    token = expired(site.pods.token(pod), built_node_cluster.plane.identities.token_key)
     refused = await door.refusal(token, worker=name(pod))
     assert (refused.status, refused.body.reason) == (401, "TokenUnknown")
 

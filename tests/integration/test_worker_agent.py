@@ -115,8 +115,9 @@ async def test_sigterm_hands_back_what_the_grace_does_not_suffice_for(bench: Ben
     assert progress.running == 0
 
 
-STOPPED_AGAIN_AT_THE_END = (
-    "import atexit, os, signal, sys; from mahavishnu_operator.worker.__main__ import main; "
+STOPPED_AGAIN_AT_THE_END = (  # beside a second thread, as one that waits for a child is: it takes signals too
+    "import atexit, os, signal, sys, threading, time; from mahavishnu_operator.worker.__main__ import main; "
+    "threading.Thread(target=time.sleep, args=(600,), daemon=True).start(); "
     "atexit.register(os.kill, os.getpid(), signal.SIGTERM); sys.exit(main())"
 )
 

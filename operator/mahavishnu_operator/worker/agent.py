@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -24,11 +23,11 @@ from .leasing import Agent
 from .remote_runners import RemoteRunners
 from .runners import ChildRunners
 from .scratch import remove_scratch, scratch_space
+from .stops import ignore_stops, on_stops
 
 log = structlog.get_logger(__name__)
 
 RUNNER_HOST_LOST = 5
-STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
@@ -47,14 +46,11 @@ def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
-    """The exit code of the work. A second signal to stop must not make a death of an end in peace.
-
-    A loop that closes gives each signal that it handled its deadly default back: so none is delivered any more.
-    """
+    """The exit code of the work. One more signal to stop must not make a death of an end in peace."""
     try:
         return await work
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        ignore_stops()
 
 
 async def _run(config: WorkerConfig, scratch: Path, *, parent_pipe: bool) -> int:
@@ -68,9 +64,9 @@ async def _run(config: WorkerConfig, scratch: Path, *, parent_pipe: bool) -> int
 
 async def _run_with_host(config: WorkerConfig) -> int:
     """Wait for the runner host, then work until it goes: a worker without it is no capacity."""
-    loop, waiting = asyncio.get_running_loop(), asyncio.current_task()
+    waiting = asyncio.current_task()
     if waiting is not None:
-        loop.add_signal_handler(signal.SIGTERM, waiting.cancel)
+        on_stops(waiting.cancel)
     try:
         runners = await RemoteRunners.accept(Path(config.runner_socket))
     except asyncio.CancelledError:

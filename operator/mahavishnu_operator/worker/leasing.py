@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import time
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -45,6 +44,7 @@ from .messages import Done, Output, Start
 from .pacing import Pace, decide_lease, decide_sent
 from .runners import RunnerSource
 from .slot import Slot
+from .stops import on_stops
 
 log = structlog.get_logger(__name__)
 
@@ -73,9 +73,7 @@ class Agent:
 
     async def run(self) -> int:
         """Work until drained, told to stop, or refused; the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        on_stops(self._stop)
         try:
             if await self._unless_draining(self._client.register()):
                 log.info("registered", pool=self._config.pool, worker=self._config.worker, slots=self._config.slots)

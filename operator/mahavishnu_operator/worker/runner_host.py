@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from . import confining, descendants
 from .hosting import DESCRIPTORS, ORDERS, Begin, Begun, Channel, End, Ended, Hello, close_all
 from .runners import ChildRunners
 from .scratch import scratch_space
+from .stops import ignore_stops, on_stops
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,7 @@ def run_host(
 
 async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) -> int:
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    on_stops(stopped.set)
     channel = await _connect(agent, patience_seconds, stopped)
     if channel is None:
         return 0
@@ -67,6 +66,7 @@ async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) ->
     try:
         await Host(channel, runners).serve()
     finally:
+        ignore_stops()
         descendants.end_all()
     return 0
 
