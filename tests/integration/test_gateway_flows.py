@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_types import TextResourceContents
 
 from mahavishnu_operator import __version__
 
@@ -37,13 +40,28 @@ async def test_a_shape_is_also_one_block_of_text(agent: Agent) -> None:
 
 
 async def test_long_output_comes_whole_up_to_a_limit_and_the_rest_by_pages(agent: Agent) -> None:
-    prompt = 'python3 -c \'print("x" * 99, end="\\n"); [print("y" * 99) for _ in range(2999)]\''
+    prompt = 'python3 -c \'print("x" * 99, end="\\n"); [print("y" * 99) for _ in range(999)]\''
     answer = await agent.call("pool_execute", pool_id="p", prompt=prompt)
     assert answer["output"].startswith("x" * 99)
-    assert (len(answer["output"]), answer["output_bytes_left_out"]) == (262_144, 300_000 - 262_144)
-    rest = await agent.call("task_output", task_id=answer["task_id"], offset=262_144, limit=65_536)
-    assert (len(rest["output"]), rest["next_offset"]) == (300_000 - 262_144, 300_000)
-    assert (await agent.call("task_output", task_id=answer["task_id"], offset=300_000))["output"] == ""
+    assert (len(answer["output"]), answer["output_bytes_left_out"]) == (65_536, 100_000 - 65_536)
+    rest = await agent.call("task_output", task_id=answer["task_id"], offset=65_536)
+    assert (len(rest["output"]), rest["next_offset"]) == (100_000 - 65_536, 100_000)
+    assert (await agent.call("task_output", task_id=answer["task_id"], offset=100_000))["output"] == ""
+
+
+@pytest.mark.parametrize(("characters", "end"), [("ä", 65_535), ("\0", 16_384)], ids=["two bytes", "NUL"])
+async def test_what_is_left_out_of_either_stream_is_read_on_between_characters(
+    agent: Agent, characters: str, end: int
+) -> None:
+    number = 100_000
+    prompt = f"python3 -c 'import sys; sys.stderr.write(chr(97) + chr({ord(characters)}) * {number}); sys.exit(1)'"
+    answer = await agent.call("pool_execute", pool_id="p", prompt=prompt)
+    length = 1 + number * len(characters.encode())
+    assert (answer["output_bytes_left_out"], answer["stderr_bytes_left_out"]) == (0, length - end)
+    assert answer["rest"] == f"task_output(task_id='{answer['task_id']}', stream='stderr', offset={end})"
+    rest = await agent.call("task_output", task_id=answer["task_id"], stream="stderr", offset=end)
+    assert ("a" + characters * number).startswith(answer["stderr"] + rest["output"])
+    assert rest["next_offset"] == end + len(rest["output"].encode())
 
 
 async def test_a_dispatched_workflow_starts_once_and_is_asked_for_by_its_id(agent: Agent) -> None:
@@ -76,6 +94,51 @@ async def test_a_scan_is_submitted_waited_for_and_read(agent: Agent) -> None:
     sarif = await agent.call("scan_report", job_id=submitted["job_id"], format="sarif")
     assert sarif["sarif"]["version"] == "2.1.0"
     assert submitted["job_id"] in [row["job_id"] for row in await agent.call("scan_list", mine=True)]
+    await check_resources(agent, submitted["job_id"])
+
+
+async def check_resources(agent: Agent, job: str) -> None:
+    """The same scan and its pool, as resources."""
+    rows = {uri: json.loads(await read(agent, uri)) for uri in (f"jobs/{job}", "jobs", "pools/default/p", "pools")}
+    assert rows[f"jobs/{job}"]["verdict"] == "failed"
+    assert job in [row["job_id"] for row in rows["jobs"]]
+    assert (rows["pools/default/p"]["pool_id"], rows["pools/default/p"]["status"]) == ("default/p", "running")
+    assert "default/p" in [row["pool_id"] for row in rows["pools"]]
+    text = await read(agent, f"jobs/{job}/report.txt", "text/plain")
+    assert re.search(r"dirty.py\n.*error .*F401 +ruff", text)
+    sarif = json.loads(await read(agent, f"jobs/{job}/report.sarif", "application/sarif+json"))
+    assert sarif["version"] == "2.1.0"
+
+
+async def read(agent: Agent, path: str, kind: str = "application/json") -> str:
+    """One resource as text."""
+    (part,) = await agent.client.read_resource(f"mahavishnu://{path}")
+    assert part.mime_type == kind
+    assert isinstance(part, TextResourceContents)
+    return part.text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("jobs/default/gone", "gone"),
+        ("jobs/default/gone/report.txt", "gone"),
+        ("pools/default/Gone", "can be no name"),
+        ("pools/..%2f..%2fetc/passwd", "not found"),
+        ("nothing", "not found"),
+    ],
+)
+async def test_a_resource_that_is_not_there_is_refused_in_words(agent: Agent, path: str, words: str) -> None:
+    with pytest.raises(MCPError, match=words) as caught:
+        await agent.client.read_resource(f"mahavishnu://{path}")
+    assert "Traceback" not in str(caught.value)
+
+
+async def test_prompts_are_there_for_people_to_pick(agent: Agent) -> None:
+    prompts = {prompt.name: prompt.description for prompt in await agent.client.list_prompts()}
+    assert prompts["scan_and_explain"] == "Scan this repository and explain the worst findings."
+    got = await agent.client.get_prompt("scan_and_explain", {"path": "src"})
+    assert '{"path": "src"}' in got.messages[0].content.text  # type: ignore[union-attr]
 
 
 async def test_a_job_is_cancelled_once_and_then_stays_so(agent: Agent) -> None:

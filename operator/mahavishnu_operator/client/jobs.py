@@ -12,6 +12,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
@@ -49,6 +50,15 @@ class Job:
     def ended(self) -> bool:
         """Nothing changes any more."""
         return self.phase.terminal
+
+    @property
+    def seconds(self) -> float:
+        """From the first task's lease to its end; 0 until then, and where nothing was leased."""
+        status = self.obj.get("status") or {}
+        begun, ended = status.get("startTime"), status.get("completionTime")
+        if not begun or not ended:
+            return 0.0
+        return (datetime.fromisoformat(str(ended)) - datetime.fromisoformat(str(begun))).total_seconds()
 
     @property
     def order(self) -> tuple[str, int]:

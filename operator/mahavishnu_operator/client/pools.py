@@ -253,10 +253,12 @@ class Pools:
                 continue  # it has ended and gone
         return pool
 
-    async def close_all(self, *, namespace: str | None = "") -> tuple[Sequence[Key], Mapping[Key, str]]:
+    async def close_all(
+        self, *, namespace: str | None = "", told: Told | None = None
+    ) -> tuple[Sequence[Key], Mapping[Key, str]]:
         """Close this caller's own pools, but that of single workers: those that were closed, why others were not."""
         pools = [pool for pool in await self.list(namespace=namespace, mine=True) if pool.key.name != RESERVED]
-        answers = await asyncio.gather(*(self.close(pool.key) for pool in pools), return_exceptions=True)
+        answers = await asyncio.gather(*(self.close(pool.key, told=told) for pool in pools), return_exceptions=True)
         closed, kept = [], {}
         for pool, answer in zip(pools, answers, strict=True):
             if isinstance(answer, Pool | NotFound):

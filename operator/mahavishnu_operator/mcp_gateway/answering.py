@@ -16,18 +16,18 @@ from typing import Any
 
 import mcp_types as mt
 import structlog
-from fastmcp import Context, FastMCP
+from fastmcp import FastMCP
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import ToolResult
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError as PydanticError
 
-from mahavishnu_operator.resources.protocol import Obj
 from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.metrics import Metric, counter, histogram
 
-from .shapes import failure, sentence
+from .schemas import Schema
+from .shapes import failure
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ class Failed(ToolError):
     """A failure that is the caller's business: no line in our log unless it is asked for."""
 
 
-def add(server: FastMCP, tool: Tool, hints: dict[str, bool]) -> None:
-    """Register a tool under its function's name; its docstring is its description."""
+def add(server: FastMCP, tool: Tool, hints: dict[str, bool], answer: Schema) -> None:
+    """Register a tool under its function's name, with its docstring as description and the schema of its answers."""
 
     @functools.wraps(tool)
     async def call(*args: Any, **kwargs: Any) -> Any:
@@ -53,7 +53,7 @@ def add(server: FastMCP, tool: Tool, hints: dict[str, bool]) -> None:
         except MahavishnuError as error:
             raise Failed(str(error), log_level=logging.DEBUG) from error
 
-    server.tool(annotations=hints, title=tool.__name__.replace("_", " "))(call)
+    server.tool(annotations=hints, output_schema=answer, title=tool.__name__.replace("_", " "))(call)
 
 
 class Answering(Middleware):
@@ -101,36 +101,6 @@ class Answering(Middleware):
         server = context.fastmcp_context.fastmcp if context.fastmcp_context is not None else None
         tool = await server.get_tool(name) if server is not None else None
         return bool(tool is not None and (tool.output_schema or {}).get("x-fastmcp-wrap-result"))
-
-
-class Telling:
-    """Progress of one call: each change is one step more, in words."""
-
-    def __init__(self, context: Context, *, total: float | None = None) -> None:
-        self._context, self._total, self._steps = context, total, 0
-        self._said = ""
-
-    async def say(self, words: str) -> None:
-        """Tell the caller, unless it was the last thing said."""
-        if words == self._said:
-            return
-        self._said = words
-        self._steps += 1
-        await self._context.report_progress(self._steps, self._total, sentence(words))
-
-    async def of_pool(self, obj: Obj) -> None:
-        """How a pool stands."""
-        status = obj.get("status") or {}
-        ready, busy, queued = (int(status.get(name, 0)) for name in ("ready", "busy", "pendingTasks"))
-        await self.say(f"{ready} workers ready, {busy} busy, {queued} tasks waiting")
-
-    async def of_job(self, obj: Obj) -> None:
-        """How a job stands."""
-        status = obj.get("status") or {}
-        tasks = status.get("tasks") or {}
-        done = sum(int(tasks.get(name, 0)) for name in ("succeeded", "failed", "cached", "cancelled"))
-        phase = str(status.get("phase") or "Pending").lower()
-        await self.say(f"{phase}: {done} of {tasks.get('total', 0)} tasks done, {tasks.get('running', 0)} running")
 
 
 def _result(shape: dict[str, Any], *, is_error: bool) -> ToolResult:

@@ -10,23 +10,20 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from fastmcp import Context
-
 from mahavishnu_operator.api.answers import TaskAnswer
 from mahavishnu_operator.api.reasons import Label, Reason
 from mahavishnu_operator.client import Job, Pool, command_spec, new_name
+from mahavishnu_operator.client.following import Told
 from mahavishnu_operator.client.specs import COMMAND_TASK, ROUNDING_SECONDS
-from mahavishnu_operator.resources.protocol import Key, Obj
+from mahavishnu_operator.resources.protocol import Obj
 from mahavishnu_operator.support.errors import InvalidInput, NotFound
 
-from .answering import Telling
 from .commands import argv_of, is_command
 from .gateway import Gateway
+from .reading import INLINE_BYTES, read_stream
 from .shapes import Shape, executed
 from .worker_types import AI_TYPES, NO_AI, asked_type
 
-INLINE_BYTES = 256 * 1024  # of each stream in an answer
-PAGE_BYTES = 65_536
 CANCEL_SECONDS = 5.0  # how long a command that was stopped may take to end
 NEVER = (  # what a blocking call does not wait for
     Reason.NO_POOL_MATCHES.value,
@@ -63,21 +60,23 @@ def spec_of_command(
 
 async def run_command(
     gateway: Gateway,
-    ctx: Context,
     spec: Obj,
     *,
     namespace: str,
     timeout: float,
+    told: Told | None,
     notes: Mapping[str, str],
     labels: Mapping[str, str] | None = None,
+    inline: int = INLINE_BYTES,
 ) -> Shape:
-    """Run it and wait for its end."""
-    jobs, telling, stuck = gateway.client.jobs, Telling(ctx), asyncio.Event()
+    """Run it and wait for its end; of each stream `inline` bytes are answered at most."""
+    jobs, stuck = gateway.client.jobs, asyncio.Event()
 
-    async def told(obj: Obj) -> None:
+    async def hear(obj: Obj) -> None:
         if Job.of(obj).reason in NEVER:
             stuck.set()
-        await telling.of_job(obj)
+        if told is not None:
+            await told(obj)
 
     submitting = asyncio.create_task(
         jobs.submit(spec, name=new_name("run"), namespace=namespace, labels=labels, annotations=notes)
@@ -87,18 +86,18 @@ async def run_command(
     except asyncio.CancelledError:
         gateway.abandon(submitting)
         raise
-    waiting = asyncio.create_task(jobs.wait(job, timeout=timeout + ROUNDING_SECONDS, told=told))
+    waiting = asyncio.create_task(jobs.wait(job, timeout=timeout + ROUNDING_SECONDS, told=hear))
     hopeless = asyncio.create_task(stuck.wait())
     try:
         await asyncio.wait({waiting, hopeless}, return_when=asyncio.FIRST_COMPLETED)
         now = waiting.result() if waiting.done() else await jobs.get(job.key)
         if now.ended:
-            return await outcome(gateway, now)
+            return await outcome(gateway, now, inline=inline)
         await jobs.cancel(job.key)
         if not waiting.done():  # no worker will ever have it: what the job said is the answer
             return {**executed(now, None), "status": "failed"}
         ended = await jobs.wait(job, timeout=CANCEL_SECONDS)
-        return {**(await outcome(gateway, ended)), "status": "timeout", "reason": Reason.TIMED_OUT.value}
+        return {**(await outcome(gateway, ended, inline=inline)), "status": "timeout", "reason": Reason.TIMED_OUT.value}
     except asyncio.CancelledError:
         gateway.abandon(submitting)
         raise
@@ -107,45 +106,19 @@ async def run_command(
         hopeless.cancel()
 
 
-async def outcome(gateway: Gateway, job: Job) -> Shape:
-    """What a command's job that has ended came to."""
-    jobs = gateway.client.jobs
+async def outcome(gateway: Gateway, job: Job, *, since: int = 0, inline: int = INLINE_BYTES) -> Shape:
+    """What a command's job that has ended came to; of each stream `inline` bytes at most, of stdout from `since` on."""
     try:
-        answer: TaskAnswer | None = await jobs.task(job, COMMAND_TASK)
+        answer: TaskAnswer | None = await gateway.client.jobs.task(job, COMMAND_TASK)
     except NotFound:
         answer = None  # it was refused before it had tasks
     if answer is None:
         return executed(job, None)
-    stdout, left_out = await _whole(gateway, job, answer, "stdout")
-    stderr, left_out_too = await _whole(gateway, job, answer, "stderr")
-    shape = executed(job, answer, stdout=stdout, stderr=stderr)
-    if left_out or left_out_too:
-        shape |= {
-            "output_bytes_left_out": left_out,
-            "stderr_bytes_left_out": left_out_too,
-            "rest": f"task_output(task_id={str(job.key)!r}, offset={INLINE_BYTES})",
-        }
+    stdout = await read_stream(gateway.client.jobs, job, answer, "stdout", since=since, inline=inline)
+    stderr = await read_stream(gateway.client.jobs, job, answer, "stderr", since=0, inline=inline)
+    shape = executed(job, answer, stdout=stdout.text, stderr=stderr.text)
+    rest = [each.how_to_read(job.key) for each in (stdout, stderr) if each.left_out]
+    if rest:
+        left_out = {"output_bytes_left_out": stdout.left_out, "stderr_bytes_left_out": stderr.left_out}
+        shape |= {**left_out, "rest": " and ".join(rest)}
     return shape
-
-
-async def _whole(gateway: Gateway, job: Job, answer: TaskAnswer, stream: str) -> tuple[str, int]:
-    """A stream from its beginning up to the limit of an answer, and how many bytes of it are left out."""
-    tail, length = (answer.stdout, answer.stdout_bytes) if stream == "stdout" else (answer.stderr, answer.stderr_bytes)
-    if length <= len(tail.encode("utf-8", "surrogatepass")):
-        return tail, 0
-    data = b""
-    while len(data) < INLINE_BYTES:
-        page = await gateway.client.jobs.output(
-            job, COMMAND_TASK, stream=stream, offset=len(data), limit=min(PAGE_BYTES, INLINE_BYTES - len(data))
-        )
-        if not page:
-            break
-        data += page
-    return data.decode("utf-8", "replace"), max(0, length - len(data))
-
-
-async def read_output(gateway: Gateway, key: Key, *, stream: str, offset: int, limit: int) -> tuple[str, int]:
-    """A page of what a command wrote, and where the next one begins."""
-    job = await gateway.client.jobs.get(key)
-    data = await gateway.client.jobs.output(job, COMMAND_TASK, stream=stream, offset=offset, limit=limit)
-    return data.decode("utf-8", "replace"), offset + len(data)

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from mahavishnu_operator import __version__
 
+from . import prompts, resources
 from .answering import Answering
 from .gateway import Gateway
 from .tools import executing, health, pools, scans, workers
@@ -39,13 +40,14 @@ An answer with success=false has an `error` that says what to do. What tools and
 
 
 def make_server(gateway: Gateway, registry: CollectorRegistry | None = None) -> FastMCP:
-    """The server with all its tools; `registry`: where its metrics go."""
+    """The server with all its tools, resources and prompts; `registry`: where its metrics go."""
     answering = Answering(registry or CollectorRegistry())
     server: FastMCP = FastMCP(
         "mahavishnu", INSTRUCTIONS, version=__version__, mask_error_details=True, middleware=[answering]
     )
-    for family in (pools, executing, scans, health, workers):
+    for family in (pools, executing, scans, health, workers, resources):
         family.register(server, gateway)
+    prompts.register(server)
     return server
 
 

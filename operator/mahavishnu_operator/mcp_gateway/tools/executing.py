@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastmcp import Context, FastMCP
+from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import JobPhase, Label
@@ -12,17 +12,20 @@ from mahavishnu_operator.api.scanjob import RoutingStrategy
 from mahavishnu_operator.client import new_name
 from mahavishnu_operator.client.ids import name_of, shown
 from mahavishnu_operator.mcp_gateway.answering import READS, RUNS, add
+from mahavishnu_operator.mcp_gateway.answers import Dispatched, Page, Ran, WorkflowResult
 from mahavishnu_operator.mcp_gateway.arguments import Id, PoolId, PoolIds, Prompt, Seconds, Words
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.reading import INLINE_BYTES, read_part
 from mahavishnu_operator.mcp_gateway.running import (
     caller_notes,
     command_of,
     outcome,
-    read_output,
     run_command,
     spec_of_command,
 )
+from mahavishnu_operator.mcp_gateway.schemas import answer_of
 from mahavishnu_operator.mcp_gateway.shapes import Shape
+from mahavishnu_operator.mcp_gateway.telling import Progress
 from mahavishnu_operator.mcp_gateway.worker_types import AI_TYPES, NO_AI, check_worker_type
 from mahavishnu_operator.resources.protocol import Key, Obj
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
@@ -40,11 +43,11 @@ CallerKind = Annotated[Words, Field(description="What kind of program calls; kep
 def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = ExecutingTools(gateway)
-    add(server, tools.pool_execute, RUNS)
-    add(server, tools.pool_route_execute, RUNS)
-    add(server, tools.task_output, READS)
-    add(server, tools.dispatch_to_pool, RUNS)
-    add(server, tools.workflow_result, READS)
+    add(server, tools.pool_execute, RUNS, answer_of(Ran))
+    add(server, tools.pool_route_execute, RUNS, answer_of(Ran))
+    add(server, tools.task_output, READS, answer_of(Page))
+    add(server, tools.dispatch_to_pool, RUNS, answer_of(Dispatched))
+    add(server, tools.workflow_result, READS, answer_of(WorkflowResult))
 
 
 class ExecutingTools:
@@ -55,7 +58,7 @@ class ExecutingTools:
 
     async def pool_execute(
         self,
-        ctx: Context,
+        telling: Progress,
         pool_id: PoolId,
         prompt: Prompt,
         timeout: Annotated[Seconds, Field(description="Seconds until it is stopped, waiting included.")] = 300.0,
@@ -74,16 +77,16 @@ class ExecutingTools:
         spec = spec_of_command(self._gateway, command_of(prompt, pool), pool=pool, routing=None, timeout=timeout)
         return await run_command(
             self._gateway,
-            ctx,
             spec,
             namespace=pool.key.namespace,
             timeout=timeout,
+            told=telling.of_job,
             notes=caller_notes(caller_kind, parent_session_id),
         )
 
     async def pool_route_execute(
         self,
-        ctx: Context,
+        telling: Progress,
         prompt: Annotated[Prompt | None, Field()] = None,
         pool_selector: Selector = "least_loaded",
         selector: Annotated[Selector | None, Field(description="Another name for pool_selector.")] = None,
@@ -110,17 +113,17 @@ class ExecutingTools:
             if not auto_spawn:
                 raise NotFound("there is no pool to choose from", hint="pool_spawn one, or say auto_spawn=true")
             await spawn_pool(
-                self._gateway, ctx, pool_type="mahavishnu", worker_type="command", name="default", auto_scale=True
+                self._gateway, telling, pool_type="mahavishnu", worker_type="command", name="default", auto_scale=True
             )
         spec = spec_of_command(
             self._gateway, argv, pool=None, routing=await self._shared_only(routing), timeout=timeout
         )
         return await run_command(
             self._gateway,
-            ctx,
             spec,
             namespace=self._client.namespace,
             timeout=timeout,
+            told=telling.of_job,
             notes=caller_notes(caller_kind, parent_session_id),
         )
 
@@ -129,12 +132,13 @@ class ExecutingTools:
         task_id: Annotated[Id, Field(description="As pool_execute answered it.")],
         stream: Annotated[Literal["stdout", "stderr"], Field(description="Which stream.")] = "stdout",
         offset: Annotated[int, Field(ge=0, le=2**40, description="First byte.")] = 0,
-        limit: Annotated[int, Field(ge=1, le=262_144, description="Bytes at most.")] = 65_536,
+        limit: Annotated[int, Field(ge=1, le=INLINE_BYTES, description="Bytes at most.")] = INLINE_BYTES,
     ) -> Shape:
         """Read a page of what a command wrote, where an answer left some of it out. An empty page is the end."""
         key = self._gateway.key(task_id, what="task_id")
-        text, following = await read_output(self._gateway, key, stream=stream, offset=offset, limit=limit)
-        return {"task_id": str(key), "stream": stream, "offset": offset, "output": text, "next_offset": following}
+        job = await self._client.jobs.get(key)
+        part = await read_part(self._client.jobs, job, stream, since=offset, inline=limit)
+        return {"task_id": str(key), "stream": stream, "offset": offset, "output": part.text, "next_offset": part.end}
 
     async def dispatch_to_pool(
         self,

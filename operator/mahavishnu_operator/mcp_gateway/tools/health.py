@@ -10,8 +10,10 @@ from pydantic import Field
 from mahavishnu_operator import __version__
 from mahavishnu_operator.client.ids import shown
 from mahavishnu_operator.mcp_gateway.answering import READS, add
+from mahavishnu_operator.mcp_gateway.answers import AllHealth, Liveness, Readiness, ServiceHealth, ToolLines
 from mahavishnu_operator.mcp_gateway.arguments import Words
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.schemas import answer_of
 from mahavishnu_operator.mcp_gateway.shapes import Shape, failure, sentence
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 
@@ -22,11 +24,11 @@ SERVICES = ("gateway", "resources")
 def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = HealthTools(server, gateway)
-    add(server, tools.discover_tools, READS)
-    add(server, tools.get_liveness, READS)
-    add(server, tools.get_readiness, READS)
-    add(server, tools.health_check_all, READS)
-    add(server, tools.health_check_service, READS)
+    add(server, tools.discover_tools, READS, answer_of(ToolLines))
+    add(server, tools.get_liveness, READS, answer_of(Liveness))
+    add(server, tools.get_readiness, READS, answer_of(Readiness))
+    add(server, tools.health_check_all, READS, answer_of(AllHealth))
+    add(server, tools.health_check_service, READS, answer_of(ServiceHealth))
 
 
 async def resources_problem(gateway: Gateway) -> str:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastmcp import Context, FastMCP
+from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import Label
 from mahavishnu_operator.client import Pool, PoolState
 from mahavishnu_operator.control.acceptance import DEFAULT_COMMANDS
-from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, SETS, Telling, add
+from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, SETS, add
+from mahavishnu_operator.mcp_gateway.answers import (
+    PoolClosed,
+    PoolHealth,
+    PoolMeasures,
+    PoolRow,
+    PoolScaled,
+    PoolsClosed,
+    PoolSpawned,
+)
 from mahavishnu_operator.mcp_gateway.arguments import Labels, PoolId, PoolIds, Seconds, Workers
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.schemas import answer_of, list_of, mapping_of
 from mahavishnu_operator.mcp_gateway.shapes import (
     POOL_TYPES,
     Shape,
@@ -21,6 +31,7 @@ from mahavishnu_operator.mcp_gateway.shapes import (
     pool_row,
     sentence,
 )
+from mahavishnu_operator.mcp_gateway.telling import Progress, Telling
 from mahavishnu_operator.mcp_gateway.worker_types import backend_of, check_worker_type, note_on
 from mahavishnu_operator.scan.tools.registry import TOOLS
 from mahavishnu_operator.support.errors import InvalidInput, NotFound
@@ -31,13 +42,13 @@ WELL = (PoolState.RUNNING, PoolState.SCALING, PoolState.STOPPED)
 def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = PoolTools(gateway)
-    add(server, tools.pool_spawn, SETS)
-    add(server, tools.pool_list, READS)
-    add(server, tools.pool_monitor, READS)
-    add(server, tools.pool_scale, SETS)
-    add(server, tools.pool_close, ENDS)
-    add(server, tools.pool_close_all, ENDS)
-    add(server, tools.pool_health, READS)
+    add(server, tools.pool_spawn, SETS, answer_of(PoolSpawned))
+    add(server, tools.pool_list, READS, list_of(PoolRow))
+    add(server, tools.pool_monitor, READS, mapping_of(PoolMeasures, or_one=True))
+    add(server, tools.pool_scale, SETS, answer_of(PoolScaled))
+    add(server, tools.pool_close, ENDS, answer_of(PoolClosed))
+    add(server, tools.pool_close_all, ENDS, answer_of(PoolsClosed))
+    add(server, tools.pool_health, READS, answer_of(PoolHealth))
 
 
 def allowed_commands(allow: tuple[str, ...]) -> tuple[str, ...]:
@@ -55,7 +66,7 @@ class PoolTools:
 
     async def pool_spawn(
         self,
-        ctx: Context,
+        telling: Progress,
         pool_type: Annotated[
             str, Field(description="Who starts the workers: mahavishnu (this installation's own way) or kubernetes.")
         ] = "mahavishnu",
@@ -83,7 +94,7 @@ class PoolTools:
         """
         pool = await spawn_pool(
             self._gateway,
-            ctx,
+            telling,
             pool_type=pool_type,
             name=name,
             min_workers=min_workers,
@@ -129,7 +140,7 @@ class PoolTools:
 
     async def pool_scale(
         self,
-        ctx: Context,
+        telling: Progress,
         pool_id: PoolId,
         target_workers: Annotated[Workers | None, Field(description="How many workers there shall be.")] = None,
         worker_count: Annotated[Workers | None, Field(description="Another name for target_workers.")] = None,
@@ -139,7 +150,7 @@ class PoolTools:
         if target is None:
             raise InvalidInput("target_workers is missing")
         key = self._gateway.key(pool_id, what="pool_id")
-        pool = await self._pools.scale(key, target, told=Telling(ctx).of_pool)
+        pool = await self._pools.scale(key, target, told=telling.of_pool)
         return {
             "pool_id": str(key),
             "target_workers": target,
@@ -150,18 +161,18 @@ class PoolTools:
 
     async def pool_close(
         self,
-        ctx: Context,
+        telling: Progress,
         pool_id: PoolId,
         force: Annotated[bool, Field(description="Also when others made it or have work in it.")] = False,
     ) -> Shape:
         """Close a pool: its work ends first, then its workers stop and it is deleted. This cannot be undone."""
         key = self._gateway.key(pool_id, what="pool_id")
-        await self._pools.close(key, force=force, told=Telling(ctx).of_job)
+        await self._pools.close(key, force=force, told=telling.of_job)
         return {"pool_id": str(key), "status": "closed", "success": True}
 
-    async def pool_close_all(self) -> Shape:
+    async def pool_close_all(self, telling: Progress) -> Shape:
         """Close all pools that you spawned; those of others, or managed elsewhere, stay as they are."""
-        closed, kept = await self._pools.close_all(namespace=self._gateway.scope)
+        closed, kept = await self._pools.close_all(namespace=self._gateway.scope, told=telling.of_job)
         shape: Shape = {"pools_closed": len(closed), "status": "all_closed", "success": True}
         if kept:
             why = {str(key): sentence(words) for key, words in kept.items()}
@@ -194,7 +205,7 @@ class PoolTools:
 
 
 async def spawn_pool(
-    gateway: Gateway, ctx: Context, *, pool_type: str, worker_type: str, name: str, **settings: Any
+    gateway: Gateway, telling: Telling, *, pool_type: str, worker_type: str, name: str, **settings: Any
 ) -> Pool:
     """Make a pool, or settle this caller's own of that name, and wait for its workers."""
     kind = check_worker_type(worker_type)
@@ -206,6 +217,6 @@ async def spawn_pool(
         backend=backend_of(pool_type, default=client.default_backend),
         allowed_commands=allowed_commands(gateway.options.allow),
         annotations={Label.ASKED_WORKER_TYPE.value: kind},
-        told=Telling(ctx).of_pool,
+        told=telling.of_pool,
         **settings,
     )

@@ -6,35 +6,39 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastmcp import Context, FastMCP
+from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.client import new_name, scan_spec
 from mahavishnu_operator.client.ids import check_name
-from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, Telling, add
+from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, add
+from mahavishnu_operator.mcp_gateway.answers import JobCancelled, JobRow, Report, ScanSubmitted
 from mahavishnu_operator.mcp_gateway.arguments import JobId, PoolId, Seconds, Words
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.reading import check_ended, read_sarif
+from mahavishnu_operator.mcp_gateway.schemas import answer_of, list_of
 from mahavishnu_operator.mcp_gateway.shapes import Shape, job_row, sentence
+from mahavishnu_operator.mcp_gateway.telling import Progress
 from mahavishnu_operator.scan.answers import Answers
 from mahavishnu_operator.scan.model import Finding
 from mahavishnu_operator.scan.tools.registry import DEFAULT, find_tools
 from mahavishnu_operator.support.errors import Conflict, InvalidInput
 from mahavishnu_operator.support.text import printable
 
-MAX_SARIF_BYTES = 1024 * 1024  # in an answer
+MAX_SUMMARY_BYTES = 256 * 1024  # of findings in an answer
 Globs = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=64)]
 
 
 def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = ScanTools(gateway)
-    add(server, tools.scan_submit, ADDS)
-    add(server, tools.scan_status, READS)
-    add(server, tools.scan_wait, READS)
-    add(server, tools.scan_report, READS)
-    add(server, tools.scan_cancel, ENDS)
-    add(server, tools.scan_list, READS)
+    add(server, tools.scan_submit, ADDS, answer_of(ScanSubmitted))
+    add(server, tools.scan_status, READS, answer_of(JobRow))
+    add(server, tools.scan_wait, READS, answer_of(JobRow))
+    add(server, tools.scan_report, READS, answer_of(Report))
+    add(server, tools.scan_cancel, ENDS, answer_of(JobCancelled))
+    add(server, tools.scan_list, READS, list_of(JobRow))
 
 
 class ScanTools:
@@ -104,13 +108,13 @@ class ScanTools:
 
     async def scan_wait(
         self,
-        ctx: Context,
+        telling: Progress,
         job_id: JobId,
         timeout: Annotated[Seconds, Field(description="Seconds to wait at most; the job goes on after that.")] = 300.0,
     ) -> Shape:
         """Wait until a job has ended and say how; `ended` is false when it still runs after the timeout."""
         key = self._gateway.key(job_id, what="job_id")
-        return job_row(await self._jobs.wait(key, timeout=timeout, told=Telling(ctx).of_job))
+        return job_row(await self._jobs.wait(key, timeout=timeout, told=telling.of_job))
 
     async def scan_report(
         self,
@@ -125,16 +129,9 @@ class ScanTools:
         job = await self._jobs.get(self._gateway.key(job_id, what="job_id"))
         if format == "html":
             raise InvalidInput("there is no report as html in this version", hint="ask for summary or sarif")
-        if not job.ended:
-            raise Conflict(f"job {job.key} has not ended: {sentence(job.message)}", hint="scan_wait first")
+        check_ended(job)
         if format == "sarif":
-            data = await self._jobs.sarif(job)
-            if len(data) > MAX_SARIF_BYTES:
-                raise InvalidInput(
-                    f"the report has {len(data)} bytes; at most {MAX_SARIF_BYTES} fit an answer",
-                    hint=f"ask for a summary; on the command line: mahavishnu report {job.key.name} --sarif FILE",
-                )
-            return {**job_row(job), "sarif": json.loads(data)}
+            return {**job_row(job), "sarif": json.loads(await read_sarif(self._jobs, job))}
         return {**job_row(job), **summary(await self._jobs.report(job), limit=limit)}
 
     async def scan_cancel(self, job_id: JobId) -> Shape:
@@ -144,7 +141,7 @@ class ScanTools:
 
     async def scan_list(
         self,
-        limit: Annotated[int, Field(ge=1, le=500, description="Jobs at most, newest first.")] = 50,
+        limit: Annotated[int, Field(ge=1, le=200, description="Jobs at most, newest first.")] = 50,
         mine: Annotated[bool, Field(description="Only those made through this gateway by you.")] = False,
     ) -> list[Shape]:
         """List jobs, newest first: scans, and commands of pool_execute that are still kept."""
@@ -171,8 +168,14 @@ def summary(answers: Answers, *, limit: int) -> Shape:
         tool["files"] += report.files
         if report.outcome != "ok":
             tool["outcome"], tool["message"] = report.outcome, sentence(report.message)
-    shown = [_row(finding) for finding in findings[:limit]]
-    return {"tools": tools, "worst_findings": shown, "findings_not_shown": max(0, len(findings) - limit)}
+    shown, room = [], MAX_SUMMARY_BYTES
+    for finding in findings[:limit]:
+        row = _row(finding)
+        room -= len(json.dumps(row))
+        if room < 0:
+            break
+        shown.append(row)
+    return {"tools": tools, "worst_findings": shown, "findings_not_shown": len(findings) - len(shown)}
 
 
 def _row(finding: Finding) -> Shape:

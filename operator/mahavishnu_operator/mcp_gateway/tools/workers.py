@@ -6,19 +6,31 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastmcp import Context, FastMCP
+from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import JobPhase, Label
 from mahavishnu_operator.client import Job, command_spec
-from mahavishnu_operator.client.specs import COMMAND_TASK
+from mahavishnu_operator.client.following import Told
 from mahavishnu_operator.client.workers import MOST, Held
-from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, RUNS, Telling, add
+from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, RUNS, add
+from mahavishnu_operator.mcp_gateway.answers import (
+    Batch,
+    WorkerClosed,
+    WorkerHealth,
+    WorkerRan,
+    WorkerRow,
+    WorkersClosed,
+    WorkersSpawned,
+)
 from mahavishnu_operator.mcp_gateway.arguments import Id
 from mahavishnu_operator.mcp_gateway.commands import argv_of, is_command
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.reading import INLINE_BYTES, inline_of_many, read_part
 from mahavishnu_operator.mcp_gateway.running import outcome, run_command
+from mahavishnu_operator.mcp_gateway.schemas import answer_of, list_of, mapping_of
 from mahavishnu_operator.mcp_gateway.shapes import Shape, failure
+from mahavishnu_operator.mcp_gateway.telling import Progress
 from mahavishnu_operator.mcp_gateway.worker_types import AI_TYPES, NO_AI, check_worker_type, note_on
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
@@ -36,15 +48,15 @@ Command = Annotated[str, Field(description="`Execute: <program> <arguments>`, ru
 def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = WorkerTools(gateway)
-    add(server, tools.worker_spawn, RUNS)
-    add(server, tools.worker_execute, RUNS)
-    add(server, tools.worker_execute_batch, RUNS)
-    add(server, tools.worker_list, READS)
-    add(server, tools.worker_monitor, READS)
-    add(server, tools.worker_collect_results, READS)
-    add(server, tools.worker_close, ENDS)
-    add(server, tools.worker_close_all, ENDS)
-    add(server, tools.worker_health, READS)
+    add(server, tools.worker_spawn, ADDS, answer_of(WorkersSpawned))
+    add(server, tools.worker_execute, RUNS, answer_of(WorkerRan))
+    add(server, tools.worker_execute_batch, RUNS, answer_of(Batch))
+    add(server, tools.worker_list, READS, list_of(WorkerRow))
+    add(server, tools.worker_monitor, READS, mapping_of(None))
+    add(server, tools.worker_collect_results, READS, mapping_of(WorkerRan))
+    add(server, tools.worker_close, ENDS, answer_of(WorkerClosed))
+    add(server, tools.worker_close_all, ENDS, answer_of(WorkersClosed))
+    add(server, tools.worker_health, READS, answer_of(WorkerHealth))
 
 
 class WorkerTools:
@@ -55,7 +67,7 @@ class WorkerTools:
 
     async def worker_spawn(
         self,
-        ctx: Context,
+        telling: Progress,
         worker_type: Annotated[
             str, Field(description="command: scanners and commands. AI worker types are not there yet.")
         ] = "terminal-qwen",
@@ -70,22 +82,22 @@ class WorkerTools:
             count,
             worker_type=kind,
             allowed_commands=allowed_commands(self._gateway.options.allow),
-            told=Telling(ctx).of_pool,
+            told=telling.of_pool,
         )
         note = note_on(kind)
         return {"worker_ids": [str(key) for key in keys], "success": True, **({"note": note} if note else {})}
 
     async def worker_execute(
-        self, ctx: Context, worker_id: WorkerId, prompt: Command, timeout: Timeout = 300.0
+        self, telling: Progress, worker_id: WorkerId, prompt: Command, timeout: Timeout = 300.0
     ) -> Shape:
         """Run one command on one worker and wait for its end; while it is busy the command waits."""
-        return await self._execute(ctx, await self._held(worker_id), prompt, timeout=timeout)
+        return await self._execute(await self._held(worker_id), prompt, timeout=timeout, told=telling.of_job)
 
     async def worker_execute_batch(
         self,
-        ctx: Context,
+        telling: Progress,
         worker_ids: WorkerIds,
-        prompts: Annotated[list[Command], Field(max_length=500)],
+        prompts: Annotated[list[Command], Field(max_length=200)],
         timeout: Timeout = 300.0,
     ) -> Shape:
         """Run many commands on some workers, each worker one at a time; more prompts than workers wait their turn.
@@ -95,6 +107,7 @@ class WorkerTools:
         if not worker_ids:
             raise InvalidInput("worker_ids is empty", hint="worker_spawn some first")
         workers = [await self._held(each) for each in dict.fromkeys(worker_ids)]
+        inline = inline_of_many(2 * len(prompts))  # each row is there twice
         waiting = list(reversed(list(enumerate(prompts))))
         rows: dict[int, Shape] = {}
 
@@ -102,9 +115,10 @@ class WorkerTools:
             while waiting:
                 number, prompt = waiting.pop()
                 try:
-                    rows[number] = await self._execute(ctx, worker, prompt, timeout=timeout)
+                    rows[number] = await self._execute(worker, prompt, timeout=timeout, inline=inline)
                 except MahavishnuError as error:
                     rows[number] = failure(str(error), given={"worker_id": str(worker.key)})
+                await telling.say(f"{len(rows)} of {len(prompts)} commands done")
 
         async with asyncio.TaskGroup() as group:
             for worker in workers:
@@ -132,13 +146,18 @@ class WorkerTools:
     async def worker_collect_results(
         self,
         worker_ids: Annotated[WorkerIds | None, Field(description="Some workers; left out: all.")] = None,
-        since_offset: Annotated[int, Field(ge=0, le=2**40, description="Leave out bytes before this one.")] = 0,
+        since_offset: Annotated[
+            int, Field(ge=0, le=2**40, description="Leave out bytes of stdout before this one.")
+        ] = 0,
     ) -> Shape:
         """Read what each worker's latest command wrote and how it ended, or what it wrote until now."""
-        jobs = await self._workers.jobs()
+        jobs, chosen = await self._workers.jobs(), await self._chosen(worker_ids)
+        inline = inline_of_many(len(chosen))
         return {
-            str(held.key): await self._collected(held, _last(jobs.get(held.key.name, ())), since_offset)
-            for held in await self._chosen(worker_ids)
+            str(held.key): await self._collected(
+                held, _last(jobs.get(held.key.name, ())), since=since_offset, inline=inline
+            )
+            for held in chosen
         }
 
     async def worker_close(
@@ -163,7 +182,9 @@ class WorkerTools:
         status = "healthy" if len(alive) == len(workers) else "degraded" if alive else "unhealthy"
         return {"status": status, "workers_active": len(alive), "max_concurrent": MOST, "workers": rows}
 
-    async def _execute(self, ctx: Context, worker: Held, prompt: str, *, timeout: float) -> Shape:
+    async def _execute(
+        self, worker: Held, prompt: str, *, timeout: float, told: Told | None = None, inline: int = INLINE_BYTES
+    ) -> Shape:
         if worker.worker_type in AI_TYPES and not is_command(prompt):
             raise InvalidInput(f"worker {worker.key} was asked for as {worker.worker_type}", hint=NO_AI)
         client = self._gateway.client
@@ -176,12 +197,13 @@ class WorkerTools:
         )
         row = await run_command(
             self._gateway,
-            ctx,
             spec,
             namespace=worker.key.namespace,
             timeout=timeout,
+            told=told,
             notes={},
             labels={Label.WORKER.value: worker.key.name},
+            inline=inline,
         )
         return _worker_row(worker.key, row)
 
@@ -218,19 +240,19 @@ class WorkerTools:
             return "completed"
         return str((await outcome(self._gateway, job))["status"])
 
-    async def _collected(self, held: Held, job: Job | None, since: int) -> Shape:
+    async def _collected(self, held: Held, job: Job | None, *, since: int, inline: int) -> Shape:
         if job is None:
             return _worker_row(held.key, {"status": "pending", "output": "", "error": None, "success": False})
         if job.ended:
-            row = await outcome(self._gateway, job)
+            row = await outcome(self._gateway, job, since=since, inline=inline)
         else:
+            row = {"status": "running", "task_id": str(job.key), "error": None, "success": False}
             try:
-                data = await self._jobs.output(job, COMMAND_TASK, limit=262_144)
+                part = await read_part(self._jobs, job, "stdout", since=since, inline=inline)
+                row |= {"output": part.text, "next_offset": part.end}
             except NotFound:
-                data = b""  # it has not begun
-            row = {"status": "running", "output": data.decode("utf-8", "replace"), "error": None, "success": False}
-        output = row["output"].encode("utf-8", "surrogatepass")[since:].decode("utf-8", "replace")
-        return _worker_row(held.key, {**row, "output": output})
+                row |= {"output": "", "next_offset": since}  # it has not begun
+        return _worker_row(held.key, row)
 
 
 def _last(jobs: Sequence[Job]) -> Job | None:
