@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
@@ -97,6 +98,34 @@ async def test_a_scan_is_submitted_waited_for_and_read(agent: Agent) -> None:
     await check_resources(agent, submitted["job_id"])
 
 
+async def test_what_was_answered_before_is_found_by_words_and_by_files(agent: Agent) -> None:
+    for file in ("clean.py", "dirty.py"):
+        await agent.call("pool_execute", pool_id="p", prompt=f"Execute: ruff check --isolated {file}")
+    await agent.call("pool_store_memory", namespace="me", key="why", value="an UNUSED import is meant")
+    await agent.call("pool_store_memory", namespace="other", key="what", value={"unused": "import"})
+    rows = await agent.call("pool_search_memory", query="unused import", limit=3)
+    assert [row["metadata"].get("key") for row in rows] == ["what", "why", None]
+    assert rows[2]["content"].startswith("$ ruff check --isolated dirty.py\nF401")
+    assert (rows[2]["metadata"]["pool_id"], rows[2]["metadata"]["pool_type"]) == ("default/p", "mahavishnu")
+    assert rows[2]["metadata"]["worker_id"].startswith("default/p-")
+    assert [row["content"] for row in await agent.call("pool_search_memory", query="", namespace="me")] == [
+        "why: an UNUSED import is meant"
+    ]
+    assert "why" not in str(await agent.call("pool_search_memory", query="unused", pool_id="p"))
+    query = {"tool": "ruff", "files": ["clean.py", "./dirty.py", "never.py"]}
+    files = await agent.call("pool_search_memory", query=query)
+    assert {file: (row["status"], row["findings"]) for file, row in files.items()} == {
+        "clean.py": ("passed", 0),
+        "./dirty.py": ("failed", None),
+    }
+    assert abs(files["clean.py"]["timestamp"] - time.time()) < 60
+    assert (await agent.call("pool_monitor", pool_id="p"))["memory_count"] >= 2
+    scanned = await agent.call("scan_submit", path=".", tools=["ruff"], pool_id="p")
+    await agent.call("scan_wait", job_id=scanned["job_id"])
+    files = await agent.call("pool_search_memory", query=query)
+    assert (files["./dirty.py"]["status"], files["./dirty.py"]["findings"]) == ("failed", 1)
+
+
 async def check_resources(agent: Agent, job: str) -> None:
     """The same scan and its pool, as resources."""
     rows = {uri: json.loads(await read(agent, uri)) for uri in (f"jobs/{job}", "jobs", "pools/default/p", "pools")}
@@ -171,7 +200,7 @@ async def test_closing_all_leaves_the_pools_of_others(agent: Agent, up: Up) -> N
 
 async def test_every_tool_says_what_it_does_and_whether_it_changes_anything(agent: Agent) -> None:
     tools = await agent.client.list_tools()
-    assert len(tools) == 32
+    assert len(tools) == 36
     for tool in tools:
         assert len(tool.description or "") > 20, tool.name
         assert tool.annotations is not None

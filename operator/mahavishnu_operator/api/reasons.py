@@ -199,5 +199,6 @@ class Label(StrEnum):
     ASKED_WORKER_TYPE = f"{GROUP}/asked-worker-type"  # annotation: what pool_spawn was asked for
     WORKER = f"{GROUP}/worker"  # the one worker that a ScanJob of the gateway is for
     HELD_WORKERS = f"{GROUP}/held-workers"  # annotation: which workers worker_spawn gave to whom, as JSON
+    NOTE = f"memory.{GROUP}/"  # annotations that begin so: notes of pool_store_memory, as JSON
     COMPONENT = "app.kubernetes.io/component"  # worker, operator or gateway
     MANAGED_BY = "app.kubernetes.io/managed-by"  # mahavishnu

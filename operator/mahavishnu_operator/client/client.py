@@ -16,6 +16,7 @@ from .events import Happening, watch_happenings
 from .following import Following
 from .ids import label_value
 from .jobs import Jobs
+from .notes import Notes
 from .pools import Pools
 from .workers import Workers
 
@@ -43,10 +44,10 @@ class Client:
             me=self.created_by,
             backend=self.default_backend,
         )
-
         self.workers = Workers(
             resources, self._following, self.pools, self.jobs, namespace=namespace, me=self.created_by
         )
+        self.notes = Notes(resources, namespace=namespace, me=self.created_by, backend=self.default_backend)
 
     @classmethod
     def connect(cls, url: str, *, token: str | None = None, namespace: str = "default", created_by: str = "") -> Client:

@@ -23,6 +23,7 @@ from .ids import check_name
 from .jobs import Job, Jobs
 
 RESERVED = "gateway-workers"  # the pool of single workers (workers.py)
+MEMORY = "gateway-memory"  # a pool without workers whose annotations are notes (notes.py)
 DRAIN_SECONDS = 60.0  # how long closing waits for the caller's own work
 
 
@@ -201,11 +202,12 @@ class Pools:
         return Pool.of(await self._resources.get(WORKER_POOL, key))
 
     async def list(self, *, namespace: str | None = "", mine: bool = False) -> tuple[Pool, ...]:
-        """All pools of a namespace (None: of all namespaces); `mine`: those made by this caller alone."""
+        """All pools of a namespace (None: of all) that are for work; `mine`: those made by this caller alone."""
         scope = self._namespace if namespace == "" else namespace
         selector = f"{Label.CREATED_BY.value}={self._me}" if mine else ""
         listing = await self._resources.list(WORKER_POOL, namespace=scope, label_selector=selector)
-        return tuple(sorted(map(Pool.of, listing.items), key=lambda pool: pool.key))
+        pools = (Pool.of(obj) for obj in listing.items if obj["metadata"]["name"] != MEMORY)
+        return tuple(sorted(pools, key=lambda pool: pool.key))
 
     async def shared(self) -> Sequence[str] | None:
         """Names of pools that a job may be routed to, without that of single workers; None: it may be any."""

@@ -321,3 +321,52 @@ class AllHealth(BaseModel):
 
     status: str
     services: dict[str, ServiceState]
+
+
+class MemoryRow(BaseModel):
+    """pool_search_memory by words."""
+
+    content: str
+    metadata: dict[str, str] = Field(description="pool_id, pool_type, worker_id, task_id, timestamp; key of a note.")
+
+
+class FileKnown(BaseModel):
+    """pool_search_memory by tool and files."""
+
+    status: str = Field(description="passed or failed.")
+    timestamp: float = Field(description="When that was, in seconds since 1970.")
+    tool: str
+    findings: int | None = Field(description="In this file; null: the tool does not say for each file.")
+
+
+class Stored(BaseModel):
+    """pool_store_memory."""
+
+    namespace: str
+    key: str
+    status: str
+    success: bool
+    expires_at: str
+    forgotten: list[str] = Field(description="Older notes that went before their time.")
+
+
+class Autofix(Failure):
+    """swarm_autofix."""
+
+    fixes_applied: int
+    files_modified: list[str]
+
+
+class SwarmStatus(BaseModel):
+    """swarm_status."""
+
+    status: str = Field(description="idle or running.")
+    success: bool
+    pools_active: int
+    workers_active: int
+    workers_busy: int
+    pending_tasks: int
+    running_tasks: int
+    completed_tasks: int
+    failed_tasks: int
+    autofix_available: bool

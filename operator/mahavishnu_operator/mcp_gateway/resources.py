@@ -18,6 +18,7 @@ from mahavishnu_operator.support.errors import MahavishnuError
 
 from .gateway import Gateway
 from .reading import read_sarif, read_text
+from .remembering import count_answers
 from .shapes import job_row, pool_measures, pool_row, sentence
 
 MOST_JOBS = 100
@@ -61,7 +62,8 @@ class Readers:
     async def pool(self, namespace: str, name: str) -> str:
         """One pool: its settings and how busy it is."""
         pool = await self._client.pools.get(self._gateway.key(f"{namespace}/{name}", what="pool"))
-        return json.dumps({**pool_measures(pool), **pool_row(pool)})
+        remembered = (await count_answers(self._gateway)).get(str(pool.key), 0)
+        return json.dumps({**pool_measures(pool, remembered=remembered), **pool_row(pool)})
 
     async def jobs(self) -> str:
         """The newest jobs, as scan_list answers them."""

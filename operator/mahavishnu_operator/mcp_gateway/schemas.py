@@ -49,6 +49,14 @@ def mapping_of(row: type[BaseModel] | None, *, or_one: bool = False) -> Schema:
     return {"type": "object", "anyOf": [*one, by_id, _failure()], **_definitions(own)}
 
 
+def rows_or_mapping(row: type[BaseModel], named: type[BaseModel]) -> Schema:
+    """Rows under `result`, or a name each with what is known of it, by what was asked for. Or a failure."""
+    rows, known = _parts(row), _parts(named)
+    listed = {"properties": {"result": {"type": "array", "items": _plain(rows)}}, "required": ["result"]}
+    by_name = {"additionalProperties": _plain(known)}
+    return {"type": "object", "anyOf": [listed, by_name, _failure()], **_definitions(rows), **_definitions(known)}
+
+
 def _parts(model: type[BaseModel]) -> Schema:
     parts: Schema = _without_titles(model.model_json_schema(mode="validation"))
     return {"required": [], **parts}

@@ -26,7 +26,7 @@ from mahavishnu_operator import __version__
 from . import prompts, resources
 from .answering import Answering
 from .gateway import Gateway
-from .tools import executing, health, pools, scans, workers
+from .tools import executing, health, memory, pools, scans, swarm, workers
 
 PATH = "/mcp"
 INSTRUCTIONS = """\
@@ -45,7 +45,7 @@ def make_server(gateway: Gateway, registry: CollectorRegistry | None = None) -> 
     server: FastMCP = FastMCP(
         "mahavishnu", INSTRUCTIONS, version=__version__, mask_error_details=True, middleware=[answering]
     )
-    for family in (pools, executing, scans, health, workers, resources):
+    for family in (pools, executing, scans, memory, health, workers, swarm, resources):
         family.register(server, gateway)
     prompts.register(server)
     return server

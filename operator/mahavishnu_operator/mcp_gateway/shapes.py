@@ -48,8 +48,8 @@ def pool_row(pool: Pool) -> Shape:
     }
 
 
-def pool_measures(pool: Pool) -> Shape:
-    """A pool in pool_monitor."""
+def pool_measures(pool: Pool, *, remembered: int = 0) -> Shape:
+    """A pool in pool_monitor; `remembered`: answers that a search finds."""
     idle = round(pool.idle_seconds(), 3)
     return {
         "status": pool.state.value,
@@ -64,7 +64,7 @@ def pool_measures(pool: Pool) -> Shape:
         "max_workers": pool.max_workers,
         "idle_time": idle,
         "idle_seconds": idle,
-        "memory_count": 0,  # no memory is kept by this version
+        "memory_count": remembered,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastmcp import FastMCP
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from mahavishnu_operator.api.reasons import Label
 from mahavishnu_operator.client import Pool, PoolState
+from mahavishnu_operator.client.pools import MEMORY, RESERVED
 from mahavishnu_operator.control.acceptance import DEFAULT_COMMANDS
 from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, SETS, add
 from mahavishnu_operator.mcp_gateway.answers import (
@@ -22,6 +24,7 @@ from mahavishnu_operator.mcp_gateway.answers import (
 )
 from mahavishnu_operator.mcp_gateway.arguments import Labels, PoolId, PoolIds, Seconds, Workers
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
+from mahavishnu_operator.mcp_gateway.remembering import count_answers
 from mahavishnu_operator.mcp_gateway.schemas import answer_of, list_of, mapping_of
 from mahavishnu_operator.mcp_gateway.shapes import (
     POOL_TYPES,
@@ -131,12 +134,13 @@ class PoolTools:
 
         With pool_id the answer is that pool's own measures; else a mapping of pool_id to measures.
         """
+        remembered = await count_answers(self._gateway)
         if pool_id is not None:
-            return await self._measures(pool_id)
+            return await self._measures(pool_id, remembered)
         if pool_ids is not None:
-            return {each: await self._measures(each) for each in pool_ids}
+            return {each: await self._measures(each, remembered) for each in pool_ids}
         pools = await self._pools.list(namespace=self._gateway.scope)
-        return {str(pool.key): pool_measures(pool) for pool in pools}
+        return {str(pool.key): pool_measures(pool, remembered=remembered.get(str(pool.key), 0)) for pool in pools}
 
     async def pool_scale(
         self,
@@ -197,9 +201,10 @@ class PoolTools:
             status = "degraded"  # nothing is wrong yet
         return {"status": status, "pools_active": len(pools), "pools": [pool_row(pool) for pool in pools]}
 
-    async def _measures(self, pool_id: str) -> Shape:
+    async def _measures(self, pool_id: str, remembered: Mapping[str, int]) -> Shape:
         try:
-            return pool_measures(await self._pools.get(self._gateway.key(pool_id, what="pool_id")))
+            pool = await self._pools.get(self._gateway.key(pool_id, what="pool_id"))
+            return pool_measures(pool, remembered=remembered.get(str(pool.key), 0))
         except (NotFound, InvalidInput) as error:
             return failure(str(error), status="not_found", given={"pool_id": pool_id})
 
@@ -209,6 +214,8 @@ async def spawn_pool(
 ) -> Pool:
     """Make a pool, or settle this caller's own of that name, and wait for its workers."""
     kind = check_worker_type(worker_type)
+    if name in (RESERVED, MEMORY):
+        raise InvalidInput(f"the name {name} is the gateway's own", hint="choose another name")
     client = gateway.client
     if settings.get("namespace"):
         gateway.check_namespace(settings["namespace"])
