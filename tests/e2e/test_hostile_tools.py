@@ -58,7 +58,7 @@ async def test_it_finds_no_token_and_no_way_to_the_agent(seen: Any, site: PodSit
     assert seen["sockets"] in ([], "done")
     assert [line for line in seen["unix"] if line.split()[3] == LISTENS] == []
     words = [process["words"] for process in seen["processes"].values()]
-    assert not any("--token-file" in each for each in words), words
+    assert not any("pod-agent" in each for each in words), words
     for process in seen["processes"].values():
         for what in ("environ", "memory", "open files", "root"):
             assert refused(process[what]), (what, process)

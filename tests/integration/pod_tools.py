@@ -114,9 +114,7 @@ class Kubelet(WorkerPods):
             "/workspace": str(folder / "workspace"),
         }
         self.processes[name] = [
-            await asyncio.create_subprocess_exec(
-                *CLI, *(_moved(part, places) for part in _unconfined(container["args"]))
-            )
+            await asyncio.create_subprocess_exec(*CLI, *_told(container, places))
             for container in pod["spec"]["containers"]
         ]
         return self.processes[name]
@@ -160,16 +158,18 @@ async def running_kubelet(site: Site, folder: Path) -> AsyncIterator[Kubelet]:
         await kubelet.close()
 
 
-def _unconfined(arguments: list[str]) -> list[str]:
-    """Without confinement: a tool of these tests leaves what they look for beside its own folder."""
-    if "--confine" not in arguments:
-        return arguments
-    at = arguments.index("--confine")
-    return _unconfined(arguments[:at] + arguments[at + 2 :])
+def _told(container: Obj, places: dict[str, str]) -> list[str]:
+    """The arguments of a container's program, with other paths.
+
+    Without confinement: a tool of these tests leaves what they look for beside its own folder.
+    """
+    program, line = container["args"]
+    config = json.loads(line) | ({"confine": []} if program == "pod-runner" else {})
+    return [program, json.dumps({name: _moved(value, places) for name, value in config.items()})]
 
 
-def _moved(argument: str, places: dict[str, str]) -> str:
+def _moved(value: Any, places: dict[str, str]) -> Any:
     for there, here in places.items():
-        if argument == there or argument.startswith(f"{there}/"):
-            return here + argument[len(there) :]
-    return argument
+        if isinstance(value, str) and (value == there or value.startswith(f"{there}/")):
+            return here + value[len(there) :]
+    return value

@@ -231,3 +231,9 @@ async def test_a_shell_like_argument_reaches_the_command_as_it_is(bench: Bench) 
     (result,) = await bench.results()
     assert result.stdout == "a;b $HOME\n"
     assert os.environ.get("HOME", "x") not in result.stdout
+
+
+async def test_a_person_can_start_a_worker_by_command(bench: Bench, tmp_path: Path) -> None:
+    await bench.agent_by_command(tmp_path / "here")
+    await bench.submit(python("print(6 * 7)"))
+    assert [result.stdout for result in await bench.results()] == ["42\n"]

@@ -18,6 +18,7 @@ from mahavishnu_operator.dispatch.protocol import JobProgress
 from mahavishnu_operator.dispatch.server import DispatchServer
 from mahavishnu_operator.store.records import JobRecord, TaskKey, TaskRecord
 from mahavishnu_operator.store.sqlite import SqliteStore
+from mahavishnu_operator.worker.config import HostConfig, WorkerConfig
 
 POOL = "ns/pool"
 DEADLINE_SECONDS = 30.0
@@ -84,6 +85,13 @@ class Bench:
         self.agents.append(process)
         return process
 
+    async def agent_by_command(self, folder: Path) -> asyncio.subprocess.Process:
+        """One as a person starts it: `mahavishnu worker`."""
+        folder.mkdir()
+        (folder / "token").write_text(await self.dispatch.issue_token(pool=POOL, worker="w1"))
+        options = ("--pool", POOL, "--name", "w1", "--token-file", str(folder / "token"), "--work-dir", str(folder))
+        return await self._program("worker", "--dispatcher", f"http://127.0.0.1:{self._port}", *options)
+
     async def toolless_agent(
         self, name: str = "w1", *, grace: float = 10.0, slots: int = 1, one_task: float = 0.0
     ) -> asyncio.subprocess.Process:
@@ -91,11 +99,17 @@ class Bench:
         folder = self._folder / name
         folder.mkdir()
         (folder / "token").write_text(await self.dispatch.issue_token(pool=POOL, worker=name))
-        return await self._command(
-            *("worker", "--dispatcher", f"http://127.0.0.1:{self._port}", "--pool", POOL, "--name", name),
-            *("--token-file", folder / "token", "--runner-socket", folder / "runner.sock", "--grace", grace),
-            *("--slots", slots, "--one-task", one_task),
+        config = WorkerConfig(
+            server=f"http://127.0.0.1:{self._port}",
+            pool=POOL,
+            worker=name,
+            token_file=str(folder / "token"),
+            runner_socket=str(folder / "runner.sock"),
+            slots=slots,
+            grace_seconds=grace,
+            one_task_seconds=one_task,
         )
+        return await self._program("pod-agent", msgspec.json.encode(config).decode())
 
     async def agent_with_host(
         self,
@@ -109,14 +123,12 @@ class Bench:
         """An agent, and the runner host that starts its tools, as in the two containers of a Pod."""
         agent = await self.toolless_agent(name, grace=grace, slots=slots, one_task=one_task)
         folder = self._folder / name
-        host = ("runner-host", "--socket", folder / "runner.sock", "--work-dir", folder / "work")
-        shared = [part for each in (folder / "work", *confine) if confine for part in ("--confine", each)]
-        return agent, await self._command(*host, *shared)
+        shared = tuple(str(each) for each in (folder / "work", *confine) if confine)
+        config = HostConfig(str(folder / "runner.sock"), work_dir=str(folder / "work"), confine=shared)
+        return agent, await self._program("pod-runner", msgspec.json.encode(config).decode())
 
-    async def _command(self, *arguments: object) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mahavishnu_operator.cli", *map(str, arguments)
-        )
+    async def _program(self, *arguments: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mahavishnu_operator.cli", *arguments)
         self.agents.append(process)
         return process
 

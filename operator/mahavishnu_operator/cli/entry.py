@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -21,6 +22,12 @@ def leave_at_once(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """The entry point of `mahavishnu` and `kubectl-mahavishnu`."""
     signal.signal(signal.SIGINT, leave_at_once)  # also where a shell's background job ignores it: somebody sent it
-    from .main import run
+    match sys.argv[1:]:
+        case [("pod-agent" | "pod-runner") as program, *arguments]:  # without the command line: see worker/pods.py
+            from mahavishnu_operator.worker.pods import run_program
 
-    run()
+            sys.exit(run_program(program, arguments))
+        case _:
+            from .main import run
+
+            run()

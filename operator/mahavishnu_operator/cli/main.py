@@ -51,7 +51,6 @@ for command in (
     report.report,
     operator.operator,
     worker.worker,
-    worker.runner_host,
 ):
     app.command()(command)
 for program in (worker.source_fetch, worker.source_upload):  # nothing for people

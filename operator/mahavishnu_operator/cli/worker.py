@@ -1,6 +1,6 @@
-"""worker, runner-host, source-fetch, source-upload: what runs in Pods, in the foreground.
+"""worker, source-fetch, source-upload: a worker that a person starts, to join a pool; what fetches sources in Pods.
 
-Backends start them; a person may start a worker too, to join a pool from elsewhere.
+Workers that backends start have entries of their own: worker/__main__.py and worker/pods.py.
 """
 
 from __future__ import annotations
@@ -32,18 +32,8 @@ def worker(
             help="Certificates that prove a dispatcher at https; or their text in $MAHAVISHNU_DISPATCHER_CA.",
         ),
     ] = None,
-    runner_socket: Annotated[
-        Path | None,
-        typer.Option("--runner-socket", help="Start no tools here: wait at this path for `mahavishnu runner-host`."),
-    ] = None,
-    one_task_seconds: Annotated[
-        float,
-        typer.Option(
-            "--one-task", min=0, metavar="SECONDS", help="Run one task whose time-out is that at most, and leave."
-        ),
-    ] = 0.0,
 ) -> None:
-    """Run one worker of a pool (backends start it; `local-process` does so by itself)."""
+    """Run one worker of a pool from here (those of a backend are started by it)."""
     from mahavishnu_operator.worker.agent import run_agent
     from mahavishnu_operator.worker.config import WorkerConfig
 
@@ -58,39 +48,14 @@ def worker(
         ca_file=str(ca_file or ""),
         ca_pem="" if ca_file else os.environ.get("MAHAVISHNU_DISPATCHER_CA", ""),
         git_ca_pem=os.environ.get("MAHAVISHNU_GIT_CA_PEM", "") or git_authorities(settings),
-        runner_socket=str(runner_socket or ""),
         pool=pool,
         worker=name,
         slots=slots,
         work_dir=str(work_dir.resolve()),
         grace_seconds=grace_seconds,
-        one_task_seconds=one_task_seconds,
         log_level=settings.log_level,
     )
     sys.exit(run_agent(config))
-
-
-def runner_host(
-    socket: Annotated[Path, typer.Option("--socket", help="Where the agent waits: its --runner-socket.")],
-    work_dir: Annotated[Path, typer.Option("--work-dir", help="Folder for scratch space.")] = Path("."),
-    confine: Annotated[
-        list[Path] | None,
-        typer.Option("--confine", help="Folder that tools share: close it to each but for its own in it (repeat)."),
-    ] = None,
-) -> None:
-    """Run tools for a worker agent in another container (the kubernetes backend starts it)."""
-    from mahavishnu_operator.worker.runner_host import run_host
-
-    from .settings import load_settings
-
-    sys.exit(
-        run_host(
-            socket,
-            work_dir.resolve(),
-            confine=[each.resolve() for each in confine or ()],
-            log_level=load_settings().log_level,
-        )
-    )
 
 
 def source_fetch(

@@ -18,7 +18,6 @@ from mahavishnu_operator.backends.kubernetes.ownership import controller_of
 from mahavishnu_operator.backends.kubernetes.settings import JOB, KubernetesSettings
 from mahavishnu_operator.dispatch.errors import Contradicted, Forbidden, TokenUnknown, TryAgain
 from mahavishnu_operator.dispatch.protocol import Permit, Proof
-from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
@@ -30,10 +29,12 @@ KEY_FORM = re.compile(r"[A-Za-z0-9_-]{32,128}")
 
 def make_doorkeeper(resources: Resources, settings: KubernetesSettings | None) -> Doorkeeper:
     """In a cluster Pods are believed too; without one there are none."""
-    tokens = None
-    if settings is not None and isinstance(resources, KubernetesResources):
-        tokens = PodTokens(resources, audience=settings.audience)
-    return Doorkeeper(resources, tokens=tokens)
+    if settings is None:
+        return Doorkeeper(resources, tokens=None)
+    from mahavishnu_operator.resources.kubernetes import KubernetesResources
+
+    cluster = resources if isinstance(resources, KubernetesResources) else None
+    return Doorkeeper(resources, tokens=PodTokens(cluster, audience=settings.audience) if cluster else None)
 
 
 class Doorkeeper:

@@ -21,14 +21,12 @@ from typing import Any, Self
 import structlog
 
 from mahavishnu_operator.api.reasons import JobPhase
-from mahavishnu_operator.backends.kubernetes.backend import KubernetesBackend
 from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 from mahavishnu_operator.backends.local_process import LocalProcessBackend
 from mahavishnu_operator.backends.protocol import Backend
 from mahavishnu_operator.dispatch.core import Pace
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.server import DispatchServer
-from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import (
     SCAN_JOB,
     WORKER_POOL,
@@ -177,6 +175,10 @@ class Engine:
         return {backend.name: backend for backend in backends}
 
     def _open_kubernetes(self, settings: KubernetesSettings) -> Backend:
+        # Nobody waits for an HTTP client to be loaded who has no cluster.
+        from mahavishnu_operator.backends.kubernetes.backend import KubernetesBackend
+        from mahavishnu_operator.resources.kubernetes import KubernetesResources
+
         if not isinstance(self.resources, KubernetesResources):
             raise InvalidInput("backend kubernetes needs an API server", hint="start `mahavishnu operator` instead")
         reviewer = TokenReviewer(PodTokens(self.resources, audience=settings.audience), pool_uid=self._pool_uid)

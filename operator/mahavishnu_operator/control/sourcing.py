@@ -10,20 +10,22 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mahavishnu_operator.api.scanjob import ScanJobSpec
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
-from mahavishnu_operator.backends.kubernetes.source_jobs import SourceJobs
 from mahavishnu_operator.backends.kubernetes.source_manifests import SourceWanted
 from mahavishnu_operator.dispatch.protocol import Dispatch
-from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import Key, Obj, Resources
 from mahavishnu_operator.store.protocol import Store
 from mahavishnu_operator.store.records import SourceRecord
 from mahavishnu_operator.support.errors import NotFound
 
 from .sources import Bring, Supply, decide_source, supply_of
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.backends.kubernetes.source_jobs import SourceJobs
 
 
 def make_source_jobs(
@@ -34,7 +36,12 @@ def make_source_jobs(
     namespaces: tuple[str, ...],
 ) -> SourceJobs | None:
     """Jobs of the cluster that the objects are in; None: there is none."""
-    if settings is None or not isinstance(resources, KubernetesResources):
+    if settings is None:
+        return None
+    from mahavishnu_operator.backends.kubernetes.source_jobs import SourceJobs
+    from mahavishnu_operator.resources.kubernetes import KubernetesResources
+
+    if not isinstance(resources, KubernetesResources):
         return None
     return SourceJobs(resources, settings, on_change=on_change, namespaces=namespaces)
 

@@ -8,15 +8,17 @@ and that the very WorkerPool controls which the worker names, itself or through 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mahavishnu_operator.backends.kubernetes.ownership import controller_of
 from mahavishnu_operator.backends.kubernetes.settings import JOB, POD
 from mahavishnu_operator.dispatch.errors import Forbidden, TryAgain
 from mahavishnu_operator.dispatch.protocol import Identity
-from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Kind, Obj
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
+
+if TYPE_CHECKING:
+    from mahavishnu_operator.resources.kubernetes import KubernetesResources
 
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"

@@ -8,7 +8,7 @@ import sys
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .agent import run_agent
-from .config import parse_config
+from .config import WorkerConfig, parse_config
 
 MAX_LINE_BYTES = 256 * 1024
 
@@ -27,7 +27,7 @@ def _first_line() -> bytes:
 def main() -> int:
     """The exit code of the agent; 2 for a configuration that cannot be used."""
     try:
-        return run_agent(parse_config(_first_line()), parent_pipe=True)
+        return run_agent(parse_config(_first_line(), WorkerConfig), parent_pipe=True)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,8 @@ from .config import WorkerConfig
 from .leasing import Agent
 from .remote_runners import RemoteRunners
 from .runners import ChildRunners
-from .scratch import remove_scratch, scratch_space
+from .scratch import remove_scratch
+from .scratch_space import scratch_space
 from .stops import ignore_stops, on_stops
 
 log = structlog.get_logger(__name__)

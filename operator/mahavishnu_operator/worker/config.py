@@ -1,9 +1,12 @@
-"""How a worker is told who it is: one line of JSON, never an argument or an environment variable.
+"""How the programs of a worker are told who they are: one line of JSON.
 
-Arguments and environments can be read by other processes of the machine, and the token is a secret.
+What must stay true: a configuration with a token comes by stdin: arguments and environments can be read by other
+processes of the machine. In a Pod the token is a file, so the line is an argument there (pods.py).
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +15,9 @@ from mahavishnu_operator.support.errors import InvalidInput
 
 
 class WorkerConfig(Struct, frozen=True, rename="camel"):
-    """What an agent needs. `pool` is `namespace/name`, `work_dir` absolute, `grace_seconds` as in spec.drain.
+    """What an agent needs. `pool` is `namespace/name`, `grace_seconds` as in spec.drain.
+
+    `work_dir`: where its runners have their scratch folders, absolute; of no use beside `runner_socket`.
 
     `git_ca_pem`: certificates that prove git servers, instead of the machine's.
     `token`, or `token_file` where somebody renews it. `ca_file` or `ca_pem`: certificates that prove a dispatcher at
@@ -23,7 +28,7 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     server: str
     pool: str
     worker: str
-    work_dir: str
+    work_dir: str = ""
     token: str = ""
     token_file: str = ""
     ca_file: str = ""
@@ -36,9 +41,26 @@ class WorkerConfig(Struct, frozen=True, rename="camel"):
     log_level: str = "info"
 
 
-def parse_config(line: bytes) -> WorkerConfig:
-    """The configuration in a line of JSON. InvalidInput never repeats the line: it holds the token."""
+class HostConfig(Struct, frozen=True, rename="camel"):
+    """What a runner host needs. `socket`: where the agent listens. `work_dir`: absolute.
+
+    `confine`: folders that tools share, which are closed to them but for their own in them. `patience_seconds`: how
+    long to wait for an agent that listens.
+    """
+
+    socket: str
+    work_dir: str
+    confine: tuple[str, ...] = ()
+    patience_seconds: float = 300.0
+    log_level: str = "info"
+
+
+Config = TypeVar("Config", WorkerConfig, HostConfig)
+
+
+def parse_config(line: bytes, kind: type[Config]) -> Config:
+    """The configuration in a line of JSON. InvalidInput never repeats the line: it may hold a token."""
     try:
-        return msgspec.json.decode(line, type=WorkerConfig)
+        return msgspec.json.decode(line, type=kind)
     except msgspec.MsgspecError as error:
         raise InvalidInput(f"the worker's configuration line cannot be used: {error}") from None

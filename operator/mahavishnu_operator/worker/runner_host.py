@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -20,9 +19,10 @@ from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.logs import configure_logging
 
 from . import confining, descendants
+from .config import HostConfig
 from .hosting import DESCRIPTORS, ORDERS, Begin, Begun, Channel, End, Ended, Hello, close_all
 from .runners import ChildRunners
-from .scratch import scratch_space
+from .scratch_space import scratch_space
 from .stops import ignore_stops, on_stops
 
 log = structlog.get_logger(__name__)
@@ -30,29 +30,21 @@ log = structlog.get_logger(__name__)
 LOOK_AGAIN_SECONDS = 0.05  # for the agent's socket: the containers of a Pod start in any order
 
 
-def run_host(
-    agent: Path,
-    work_dir: Path,
-    *,
-    confine: Sequence[Path] = (),
-    log_level: str = "info",
-    patience_seconds: float = 300.0,
-) -> int:
+def run_host(config: HostConfig) -> int:
     """Serve the agent that listens at that path until it goes; the exit code.
 
-    `confine`: folders that tools share, which are closed to them but for their own in them.
-
-    InvalidInput: nobody listens there for that long, or the work folder cannot be used.
+    InvalidInput: nobody listens there in time, or the work folder cannot be used.
     """
-    configure_logging(level=log_level)
+    configure_logging(level=config.log_level)
     descendants.become_subreaper()
     descendants.hide_memory()
+    confine = config.confine
     if confine and (why := confining.missing()):
         log.warning("tools of this worker are not kept apart: they can read and change each other's files", why=why)
         confine = ()
-    with scratch_space(work_dir) as scratch:
-        runners = ChildRunners(scratch, shared=tuple(map(str, confine)))
-        return asyncio.run(_serve(agent, runners, patience_seconds))
+    with scratch_space(Path(config.work_dir)) as scratch:
+        runners = ChildRunners(scratch, shared=confine)
+        return asyncio.run(_serve(Path(config.socket), runners, config.patience_seconds))
 
 
 async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) -> int:

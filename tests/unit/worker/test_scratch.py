@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mahavishnu_operator.worker.scratch import scratch_space
+from mahavishnu_operator.worker.scratch_space import scratch_space
 
 
 @pytest.fixture

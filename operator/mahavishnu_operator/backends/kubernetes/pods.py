@@ -9,6 +9,7 @@ by its pool, so that deleting the pool deletes it with no operator running.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from mahavishnu_operator.api.reasons import API_VERSION, Label
@@ -24,7 +25,7 @@ TOKEN_FOLDER, SOCKET_FOLDER, WORK_FOLDER = "/var/run/secrets/mahavishnu", "/run/
 TOKEN_SECONDS = 3607  # kubelet renews it at 80 %; with exactly 3607 API servers may extend it for old clients: not ours
 STOP_MARGIN_SECONDS = 15  # beyond the pool's grace: last results, handing back, leaving
 # What tools of one worker share; each is kept to its own folder there (worker/confining.py).
-CONFINED = tuple(part for folder in (WORK_FOLDER, "/tmp", "/dev/shm") for part in ("--confine", folder))  # noqa: S108
+CONFINED = (WORK_FOLDER, "/tmp", "/dev/shm")  # noqa: S108
 WORK_BYTES = "4Gi"
 AGENT_RESOURCES = {
     "requests": {"cpu": "10m", "memory": "64Mi"},
@@ -90,18 +91,22 @@ def owner_reference(pool: Key, uid: str) -> Obj:
 
 
 def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, spec: WorkerPoolSpec) -> Obj:
-    arguments = [
-        *("worker", "--dispatcher", settings.dispatcher_url, "--pool", str(template.key), "--name", name),
-        *("--slots", str(template.slots), "--grace", str(spec.drain.grace_seconds)),
-        *("--token-file", f"{TOKEN_FOLDER}/token", "--runner-socket", f"{SOCKET_FOLDER}/runner.sock"),
-        *(("--one-task", f"{template.task_seconds:g}") if template.task_seconds else ()),
-    ]
+    config = {  # worker.config.WorkerConfig
+        "server": settings.dispatcher_url,
+        "pool": str(template.key),
+        "worker": name,
+        "slots": template.slots,
+        "graceSeconds": spec.drain.grace_seconds,
+        "oneTaskSeconds": template.task_seconds,
+        "tokenFile": f"{TOKEN_FOLDER}/token",
+        "runnerSocket": f"{SOCKET_FOLDER}/runner.sock",
+        "logLevel": settings.log_level,
+    }
     return {
         "name": AGENT,
         "image": settings.image,
-        "args": arguments,
-        "env": [
-            {"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level},
+        "args": ["pod-agent", json.dumps(config)],
+        "env": [  # each may be as long as an argument can be
             *([{"name": "MAHAVISHNU_DISPATCHER_CA", "value": settings.ca_pem}] if settings.ca_pem else []),
             *([{"name": "MAHAVISHNU_GIT_CA_PEM", "value": settings.git_ca_pem}] if settings.git_ca_pem else []),
         ],
@@ -115,11 +120,16 @@ def _agent(template: PoolTemplate, settings: KubernetesSettings, *, name: str, s
 
 
 def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
+    config = {  # worker.config.HostConfig
+        "socket": f"{SOCKET_FOLDER}/runner.sock",
+        "workDir": WORK_FOLDER,
+        "confine": CONFINED,
+        "logLevel": settings.log_level,
+    }
     return {
         "name": RUNNER,
         "image": chosen.get("image") or settings.image,
-        "args": ["runner-host", "--socket", f"{SOCKET_FOLDER}/runner.sock", "--work-dir", WORK_FOLDER, *CONFINED],
-        "env": [{"name": "MAHAVISHNU_LOG_LEVEL", "value": settings.log_level}],
+        "args": ["pod-runner", json.dumps(config)],
         "resources": chosen.get("resources") or RUNNER_RESOURCES,
         "securityContext": locked_down(),
         "volumeMounts": [

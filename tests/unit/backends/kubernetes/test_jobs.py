@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -64,9 +65,8 @@ def test_its_pod_is_protected_from_the_start() -> None:
 
 def test_its_agent_leases_one_task_in_the_name_of_the_job() -> None:
     agent, runner = made()["spec"]["template"]["spec"]["containers"]
-    arguments = " ".join(agent["args"])
-    assert "--name scans-x7" in arguments
-    assert "--one-task 90.5" in arguments
+    config = json.loads(agent["args"][1])
+    assert (config["worker"], config["oneTaskSeconds"]) == ("scans-x7", 90.5)
     assert runner["image"] == "tools:1"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ from mahavishnu_operator.backends.kubernetes.pods import worker_pod
 from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 from mahavishnu_operator.backends.protocol import PoolTemplate
 from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.worker.config import HostConfig, WorkerConfig, parse_config
 
 SETTINGS = KubernetesSettings(image="worker:1", dispatcher_url="http://dispatcher.system.svc:8681")
 
@@ -24,6 +24,14 @@ def made(kubernetes: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any
 
 def containers(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {container["name"]: container for container in pod["spec"]["containers"]}
+
+
+def configuration(pod: dict[str, Any], container: str) -> dict[str, Any]:
+    """What the container's program is told."""
+    program, line = containers(pod)[container]["args"]
+    assert program == f"pod-{container}"
+    told: dict[str, Any] = json.loads(line)
+    return told
 
 
 def test_the_token_is_mounted_in_the_agent_alone() -> None:
@@ -80,7 +88,7 @@ def test_placement_is_as_the_author_wants_it() -> None:
 
 def test_the_pod_outlives_the_pools_grace_by_a_margin() -> None:
     assert made(drain={"graceSeconds": 100})["spec"]["terminationGracePeriodSeconds"] > 100
-    assert "--grace 100" in " ".join(containers(made(drain={"graceSeconds": 100}))["agent"]["args"])
+    assert configuration(made(drain={"graceSeconds": 100}), "agent")["graceSeconds"] == 100
 
 
 def test_no_secret_is_in_the_manifest_and_the_certificates_are() -> None:
@@ -99,8 +107,12 @@ def test_the_pool_controls_the_pod() -> None:
 def test_tools_are_kept_to_their_own_folders() -> None:
     runner = containers(made())["runner"]
     mounted = {mount["mountPath"] for mount in runner["volumeMounts"] if not mount.get("readOnly")}
-    closed = {folder for option, folder in itertools.pairwise(runner["args"]) if option == "--confine"}
-    assert mounted | {"/dev/shm"} == closed
+    assert mounted | {"/dev/shm"} == set(configuration(made(), "runner")["confine"])
+
+
+def test_its_programs_understand_what_they_are_told() -> None:
+    parse_config(json.dumps(configuration(made(), "agent")).encode(), WorkerConfig)
+    parse_config(json.dumps(configuration(made(), "runner")).encode(), HostConfig)
 
 
 def test_the_agents_folders_lie_in_none_that_tools_see() -> None:
