@@ -17,7 +17,7 @@ from typing import Any
 import mcp_types as mt
 import structlog
 from fastmcp import FastMCP
-from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
+from fastmcp.exceptions import FastMCPError, NotFoundError, ResourceError, ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import ToolResult
 from prometheus_client import CollectorRegistry
@@ -25,7 +25,11 @@ from pydantic import ValidationError as PydanticError
 
 from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.metrics import Metric, counter, histogram
+from mahavishnu_operator.support.text import printable
 
+from .auditing import MOST_CHARACTERS, objects_of, write_audit
+from .gateway import Gateway
+from .limiting import Limiter
 from .schemas import Schema
 from .shapes import failure
 
@@ -57,9 +61,10 @@ def add(server: FastMCP, tool: Tool, hints: dict[str, bool], answer: Schema) -> 
 
 
 class Answering(Middleware):
-    """Turns what a call raises into its answer, and counts it."""
+    """Turns what a call raises into its answer, keeps callers within their rate, and writes the audit line."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, gateway: Gateway, registry: CollectorRegistry) -> None:
+        self._gateway, self._limiter = gateway, Limiter(gateway.options.rate)
         self._calls = counter(registry, Metric.GATEWAY_CALLS)
         self._seconds = histogram(registry, Metric.GATEWAY_SECONDS)
 
@@ -68,19 +73,51 @@ class Answering(Middleware):
     ) -> ToolResult:
         """Answer one call."""
         begun, outcome, tool = time.monotonic(), "abandoned", context.message.name
+        answer: dict[str, Any] = {}
         try:
             outcome, result = await self._answer(context, call_next)
+            answer = result.structured_content or {}
         finally:
-            known = outcome != "unknown"
+            known, seconds = outcome != "unknown", time.monotonic() - begun
             self._calls.labels(tool if known else "unknown", outcome if known else "refused").inc()
             if known:
-                self._seconds.labels(tool).observe(time.monotonic() - begun)
+                self._seconds.labels(tool).observe(seconds)
+            objects = objects_of(context.message.arguments or {}, answer)
+            self._audit(tool[:MOST_CHARACTERS], objects, outcome, seconds, status=str(answer.get("status") or ""))
         return result
+
+    async def on_read_resource(
+        self, context: MiddlewareContext[mt.ReadResourceRequestParams], call_next: CallNext[Any, Any]
+    ) -> Any:
+        """Pass on the reading of one resource."""
+        begun, outcome = time.monotonic(), "abandoned"
+        try:
+            if wait := self._limiter.wait_for(self._gateway.caller, now=begun):
+                outcome = "rate_limited"
+                raise ResourceError(_too_many(wait))
+            try:
+                read = await call_next(context)
+            except (NotFoundError, FastMCPError):
+                outcome = "failed"
+                raise
+            outcome = "answered"
+        finally:
+            where = printable(str(context.message.uri)[:MOST_CHARACTERS])
+            self._audit("resources/read", where, outcome, time.monotonic() - begun)
+        return read
+
+    def _audit(self, tool: str, objects: str, outcome: str, seconds: float, *, status: str = "") -> None:
+        write_audit(
+            caller=self._gateway.caller, tool=tool, objects=objects, outcome=outcome, status=status, seconds=seconds
+        )
 
     async def _answer(
         self, context: MiddlewareContext[mt.CallToolRequestParams], call_next: CallNext[Any, ToolResult]
     ) -> tuple[str, ToolResult]:
         name, given = context.message.name, context.message.arguments or {}
+        if wait := self._limiter.wait_for(self._gateway.caller, now=time.monotonic()):
+            shape = failure(_too_many(wait), status="rate_limited", given=given, retry_after_seconds=wait)
+            return "rate_limited", _result(shape, is_error=await self._lists(context, name))
         try:
             return "answered", await call_next(context)
         except Failed as error:
@@ -101,6 +138,10 @@ class Answering(Middleware):
         server = context.fastmcp_context.fastmcp if context.fastmcp_context is not None else None
         tool = await server.get_tool(name) if server is not None else None
         return bool(tool is not None and (tool.output_schema or {}).get("x-fastmcp-wrap-result"))
+
+
+def _too_many(wait: float) -> str:
+    return f"too many calls at once: call again in {wait:g} s"
 
 
 def _result(shape: dict[str, Any], *, is_error: bool) -> ToolResult:

@@ -16,6 +16,8 @@ from mahavishnu_operator.client import Client, Job, parse_id
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
+from .limiting import Rate
+
 log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 5.0
@@ -27,11 +29,13 @@ class GatewayOptions:
 
     `workspace`: the folder that commands of local workers run in. `allow`: commands, besides the usual ones, that pools
     made here may run; `any` among them allows all. `all_namespaces`: serve them all, not the client's alone.
+    `rate`: how many calls a caller may make.
     """
 
     workspace: Path = field(default_factory=Path.cwd)
     allow: tuple[str, ...] = ()
     all_namespaces: bool = False
+    rate: Rate = field(default_factory=Rate)
 
 
 class Gateway:
@@ -41,6 +45,11 @@ class Gateway:
         self.client, self.options = client, options
         self.stopping = False
         self._aside: set[asyncio.Task[None]] = set()
+
+    @property
+    def caller(self) -> str:
+        """Who calls: the user of the gateway, until callers are told apart."""
+        return self.client.created_by
 
     @property
     def scope(self) -> str | None:

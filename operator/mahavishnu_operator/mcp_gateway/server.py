@@ -41,7 +41,7 @@ An answer with success=false has an `error` that says what to do. What tools and
 
 def make_server(gateway: Gateway, registry: CollectorRegistry | None = None) -> FastMCP:
     """The server with all its tools, resources and prompts; `registry`: where its metrics go."""
-    answering = Answering(registry or CollectorRegistry())
+    answering = Answering(gateway, registry or CollectorRegistry())
     server: FastMCP = FastMCP(
         "mahavishnu", INSTRUCTIONS, version=__version__, mask_error_details=True, middleware=[answering]
     )

@@ -43,6 +43,16 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
+def audit_logger() -> structlog.typing.FilteringBoundLogger:
+    """A logger whose lines are written at every level that configure_logging may be given."""
+    lines = logging.getLogger("mahavishnu.audit")
+    lines.setLevel(logging.INFO)
+    bound: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        lines, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
+    )
+    return bound
+
+
 def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
     """Send our logs and those of libraries to stderr. `json` None: JSON unless stderr is a terminal.
 

@@ -83,7 +83,7 @@ class Metric(Enum):
     GATEWAY_CALLS = Declared(
         "mahavishnu_gateway_calls",
         Counter,
-        "Calls of MCP tools, by outcome: answered, failed, refused, defect, abandoned.",
+        "Calls of MCP tools, by outcome: answered, failed, refused, rate_limited, defect, abandoned.",
         ("tool", "outcome"),
     )
     GATEWAY_SECONDS = Declared(
