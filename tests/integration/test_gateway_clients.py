@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastmcp import Client as FastClient
@@ -16,11 +21,14 @@ from mcp_types import CallToolResult
 
 from mahavishnu_operator.client import Client
 from mahavishnu_operator.client.jobs import Job
+from mahavishnu_operator.resources.protocol import SCAN_JOB
 
 from .cli_tools import MAHAVISHNU, Up, environment, running_up
 from .gateway_tools import agent_of, serving_agents
 
 MODERN, LEGACY = "2026-07-28", "legacy"
+OLD_HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a test", "version": "1"}}
+INTERRUPTED = {"pool_id": "interrupted", "prompt": "sleep 2.5"}
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +93,98 @@ async def job_running(client: Client) -> Job:
             await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_goes_away_takes_its_work_with_it(up: Up) -> None:
-    async with Client.connect(up.url) as client, agent_of(up.url) as agent:
+async def test_a_client_that_cancels_its_call_takes_its_work_with_it(up: Up) -> None:
+    async with Client.connect(up.url) as client, agent_of(up.url, mode=MODERN) as agent:
         await client.pools.spawn("leaving", max_workers=1)
         call = asyncio.create_task(agent.call("pool_execute", pool_id="leaving", prompt="sleep 60"))
         job = await job_running(client)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         assert (await client.jobs.wait(job, timeout=30)).phase.value == "Cancelled"
+
+
+async def test_an_old_client_that_goes_away_takes_its_work_with_it(up: Up) -> None:
+    async with Client.connect(up.url) as client:
+        await client.pools.spawn("leaving", max_workers=1)
+        async with agent_of(up.url, mode=LEGACY) as agent:
+            call = asyncio.create_task(agent.call("pool_execute", pool_id="leaving", prompt="sleep 60"))
+            job = await job_running(client)
+        await asyncio.gather(call, return_exceptions=True)
+        assert (await client.jobs.wait(job, timeout=30)).phase.value == "Cancelled"
+
+
+async def test_a_connection_that_breaks_ends_work_that_was_waited_for_and_no_other(up: Up) -> None:
+    async with Client.connect(up.url) as client, agent_of(up.url) as agent:
+        await client.pools.spawn("broken", max_workers=1)
+        dispatched = await agent.call("dispatch_to_pool", prompt="sleep 2", workflow_id="detached")
+        assert dispatched["success"]
+        detached = await job_running(client)
+        watching = begin_call(up, "scan_wait", {"job_id": str(detached.key)})
+        waiting = begin_call(up, "pool_execute", {"pool_id": "broken", "prompt": "sleep 61"})
+        waited_for = await job_of(client, "sleep", "61")
+        for connection in (watching, waiting):
+            connection.close()
+        assert (await client.jobs.wait(waited_for, timeout=30)).phase.value == "Cancelled"
+        assert (await client.jobs.wait(detached, timeout=30)).phase.value == "Succeeded"
+
+
+def begin_call(up: Up, tool: str, arguments: dict[str, Any]) -> socket.socket:
+    """A connection over which a tool was called; nobody reads the answer."""
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    )
+    parts = urlsplit(up.url)
+    connection = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+    head = [
+        "POST /mcp HTTP/1.1",
+        f"Host: {parts.netloc}",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        "MCP-Protocol-Version: 2025-06-18",
+        f"Content-Length: {len(body)}",
+    ]
+    connection.sendall("\r\n".join([*head, "", body]).encode())
+    return connection
+
+
+async def job_of(client: Client, *command: str) -> Job:
+    """The job with that command."""
+    async with asyncio.timeout(30):
+        while True:
+            for job in await client.jobs.list():
+                if job.obj["spec"]["tasks"][0]["command"] == list(command):
+                    return job
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "code", "phase"),
+    [(True, -signal.SIGINT, "Succeeded"), (False, 0, "Cancelled")],
+    ids=["SIGINT", "EOF"],
+)
+async def test_on_stdio_a_gateway_that_is_interrupted_cancels_nothing_and_a_client_that_leaves_does(
+    up: Up, interrupt: bool, code: int, phase: str
+) -> None:
+    first, second = ("initialize", OLD_HELLO), ("tools/call", {"name": "pool_execute", "arguments": INTERRUPTED})
+    calls = [
+        json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        for number, (method, params) in enumerate((first, second))
+    ]
+    async with Client.connect(up.url) as client:
+        await client.pools.spawn("interrupted", max_workers=1)
+        command = [MAHAVISHNU, *stdio_arguments(up)]
+        with subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            assert process.stdin is not None
+            process.stdin.write("".join(f"{call}\n" for call in calls).encode())
+            process.stdin.flush()
+            job = await job_of(client, "sleep", "2.5")
+            if interrupt:
+                process.send_signal(signal.SIGINT)
+            else:
+                process.stdin.close()
+            assert await asyncio.to_thread(process.wait, 30) == code
+        assert (await client.jobs.wait(job, timeout=30)).phase.value == phase
+        await client.resources.delete(SCAN_JOB, job.key)
 
 
 async def test_a_gateway_that_stops_cancels_nothing(tmp_path: Path) -> None:

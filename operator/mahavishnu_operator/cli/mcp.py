@@ -98,6 +98,8 @@ def start(
     way = Way(connection, embedded, dispatcher_url, dispatcher_ca)
     where = namespace or connection.namespace or "default"
     if transport is Transport.STDIO:
+        # Ended at once, as by SIGTERM: who interrupts a gateway takes no work with it, and stdin cannot be let go of.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         asyncio.run(_stdio(way, where, options))
     else:
         hosts = (*(allowed_host or ()), host)

@@ -18,6 +18,7 @@ from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj, Resour
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError, NotFound
 from mahavishnu_operator.support.text import counted
 
+from .declared import declared_by
 from .following import Following, Told
 from .ids import check_name
 from .jobs import Job, Jobs
@@ -190,6 +191,8 @@ class Pools:
         if there.created_by != self._me:
             maker = f"by {there.created_by}" if there.created_by else "otherwise, as by kubectl or GitOps"
             raise Conflict(f"there is a WorkerPool {key} already, made {maker}", hint="choose another name")
+        if declared := declared_by(there.obj):
+            raise Conflict(f"WorkerPool {key} is declared elsewhere ({declared})", hint="change it there")
         if there.backend != spec["backend"]:
             raise Conflict(
                 f"WorkerPool {key} is of backend {there.backend}, which cannot change to {spec['backend']}",
@@ -258,8 +261,12 @@ class Pools:
     async def close_all(
         self, *, namespace: str | None = "", told: Told | None = None
     ) -> tuple[Sequence[Key], Mapping[Key, str]]:
-        """Close this caller's own pools, but that of single workers: those that were closed, why others were not."""
-        pools = [pool for pool in await self.list(namespace=namespace, mine=True) if pool.key.name != RESERVED]
+        """Close this caller's own pools: those that were closed, and why others were not.
+
+        That of single workers stays, and what GitOps or a manifest declares.
+        """
+        mine = await self.list(namespace=namespace, mine=True)
+        pools = [pool for pool in mine if pool.key.name != RESERVED and not declared_by(pool.obj)]
         answers = await asyncio.gather(*(self.close(pool.key, told=told) for pool in pools), return_exceptions=True)
         closed, kept = [], {}
         for pool, answer in zip(pools, answers, strict=True):
@@ -274,6 +281,11 @@ class Pools:
     def _check_free(self, pool: Pool, jobs: Sequence[Job]) -> None:
         if pool.created_by != self._me:
             raise Conflict(f"WorkerPool {pool.key} was not made by this caller", hint="close it with force")
+        if declared := declared_by(pool.obj):
+            raise Conflict(
+                f"WorkerPool {pool.key} is declared elsewhere ({declared})",
+                hint="remove it there, or close it with force",
+            )
         others = [str(job.key) for job in jobs if job.created_by != self._me]
         if others:
             named = ", ".join(others[:5])

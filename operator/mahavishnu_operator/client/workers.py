@@ -154,10 +154,14 @@ class Workers:
 
     async def close_all(self) -> int:
         """Close all that this caller holds; how many."""
-        mine = await self.list(mine=True)
-        for held in mine:
-            await self.close(held.key, force=True)
-        return len(mine)
+        closed = 0
+        for held in await self.list(mine=True):
+            try:
+                await self.close(held.key, force=True)
+            except NotFound:
+                continue  # another call of this caller's has closed it
+            closed += 1
+        return closed
 
     async def _make_pool(self, allowed_commands: Sequence[str]) -> None:
         try:
