@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from .forked_command import command_server
+
 MAHAVISHNU = str(Path(sys.executable).with_name("mahavishnu"))
 DEADLINE_SECONDS = 60.0
 
@@ -28,9 +30,16 @@ def run(
     *arguments: str | Path, cwd: Path | None = None, seconds: float = DEADLINE_SECONDS, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
+    folder = str(cwd or Path.cwd())
+    return command_server().run(list(map(str, arguments)), cwd=folder, env=environment(**more), seconds=seconds)
+
+
+def run_program(
+    *arguments: str | Path, seconds: float = DEADLINE_SECONDS, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program itself to its end: where it matters how Python starts."""
     return subprocess.run(
         [MAHAVISHNU, *map(str, arguments)],
-        cwd=cwd,
         env=environment(**more),
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from .cli_tools import Up, run, running_up
+from .cli_tools import Up, run, run_program, running_up
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POOL = {
@@ -32,10 +32,17 @@ def job(name: str, *commands: list[str], **spec: object) -> dict[str, object]:
     }
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    with running_up(tmp_path / "data") as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with running_up(tmp_path_factory.mktemp("up") / "data") as running:
         yield running
+
+
+@pytest.fixture
+def up(server: Up, kubectl_binary: Path) -> Iterator[Up]:
+    """A server without an object."""
+    yield server
+    kubectl(server, kubectl_binary, "delete", "scanjobs,workerpools", "--all", "--timeout=30s")
 
 
 def apply(up: Up, tmp_path: Path, *objects: object) -> None:
@@ -64,10 +71,11 @@ def wait_complete(up: Up, binary: Path, name: str) -> None:
 
 
 def test_the_examples_run_as_the_readme_says(up: Up, kubectl_binary: Path) -> None:
-    applied = up.run("apply", "-f", EXAMPLES / "pool.yaml", "-f", EXAMPLES / "commands.yaml")
+    manifests = ("-f", EXAMPLES / "pool.yaml", "-f", EXAMPLES / "commands.yaml")
+    applied = run_program("apply", *manifests, MAHAVISHNU_URL=up.url)
     assert applied.stdout == "workerpool/local applied\nscanjob/hello applied\n"
     wait_complete(up, kubectl_binary, "hello")
-    assert up.run("logs", "hello", "--task", "greet").stdout == "hello from a worker\n"
+    assert run_program("logs", "hello", "--task", "greet", MAHAVISHNU_URL=up.url).stdout == "hello from a worker\n"
     assert "Succeeded" in up.run("get", "scanjobs").stdout
     assert "all 2 tasks succeeded" in up.run("describe", "scanjob", "hello").stdout
 
