@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .cli_tools import DEADLINE_SECONDS, environment
+from .forked_command import CommandServer
 
 VERSION = "import sys\nif '--version' in sys.argv:\n    print('{tool} 99.1')\n    raise SystemExit\n"
 
@@ -26,16 +27,32 @@ def make_environment(folder: Path, **tools: str) -> Path:
     return programs / "python"
 
 
-def scan(folder: Path, tree: Path, *arguments: str, **tools: str) -> subprocess.CompletedProcess[str]:
-    """`mahavishnu scan` of the tree with those tools; its scratch folders are below `folder`."""
-    python = make_environment(folder / "environment", **tools)
-    scratch = folder / "tmp"
-    scratch.mkdir()
-    return subprocess.run(
-        [str(python), "-m", "mahavishnu_operator.cli", "scan", str(tree), "--workers", "1", *arguments],
-        env=environment(PATH="/usr/bin:/bin", TMPDIR=str(scratch)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=5 * DEADLINE_SECONDS,
-    )
+class FakedTools:
+    """An environment with those tools faked, and the command in it; what a tool does is given with each scan."""
+
+    def __init__(self, folder: Path, *tools: str) -> None:
+        self._folder = folder
+        code = {tool: f"exec(open({str(self._code(tool))!r}).read())" for tool in tools}
+        python = make_environment(folder / "environment", **code)
+        self.programs = python.parent
+        self._server = CommandServer(str(python), env=environment(PATH="/usr/bin:/bin"))
+
+    def _code(self, tool: str) -> Path:
+        return self._folder / f"{tool}.py"
+
+    def scan(self, folder: Path, tree: Path, *arguments: str, **tools: str) -> subprocess.CompletedProcess[str]:
+        """`mahavishnu scan` of the tree with tools that do that; its scratch folders are below `folder`."""
+        for tool, code in tools.items():
+            self._code(tool).write_text(code)
+        scratch = folder / "tmp"
+        scratch.mkdir()
+        return self._server.run(
+            ["scan", str(tree), "--workers", "1", *arguments],
+            cwd=str(folder),
+            env=environment(PATH="/usr/bin:/bin", TMPDIR=str(scratch)),
+            seconds=5 * DEADLINE_SECONDS,
+        )
+
+    def close(self) -> None:
+        """No command is run after this."""
+        self._server.close()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .faked_tools import make_environment, scan
+from .faked_tools import FakedTools, make_environment
 
 FINDING = {
     "filename": "a.py",
@@ -22,6 +23,13 @@ FINDING = {
     "location": {"row": 1, "column": 1},
     "end_location": {"row": 1, "column": 2},
 }
+
+
+@pytest.fixture(scope="module")
+def faked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakedTools]:
+    tools = FakedTools(tmp_path_factory.mktemp("faked"), "ruff", "complexipy")
+    yield tools
+    tools.close()
 
 
 @pytest.fixture
@@ -60,33 +68,35 @@ def incomplete(done: subprocess.CompletedProcess[str], folder: Path) -> str:
         pytest.param("sys.stderr.write('\\x1b[2J' + chr(0) * 3); sys.exit(2)", "exit code 2", id="terminal commands"),
     ],
 )
-def test_a_tool_without_an_answer_has_not_looked(tmp_path: Path, tree: Path, code: str, words: str) -> None:
-    said = incomplete(scan(tmp_path, tree, "--tool", "ruff", ruff=code), tmp_path)
+def test_a_tool_without_an_answer_has_not_looked(
+    faked: FakedTools, tmp_path: Path, tree: Path, code: str, words: str
+) -> None:
+    said = incomplete(faked.scan(tmp_path, tree, "--tool", "ruff", ruff=code), tmp_path)
     assert words in said
     assert "\x1b" not in said
 
 
 def test_a_tool_that_finds_in_files_of_its_own_invention_is_reported_and_opens_nothing(
-    tmp_path: Path, tree: Path
+    faked: FakedTools, tmp_path: Path, tree: Path
 ) -> None:
     odd = [{**FINDING, "filename": name} for name in ("/etc/passwd", "../../x", "a\0b", "")]
-    done = scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=f"print({json.dumps(odd)!r})\nsys.exit(1)")
+    done = faked.scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=f"print({json.dumps(odd)!r})\nsys.exit(1)")
     assert done.returncode == 1, done.stderr
     assert len(json.loads(done.stdout)["sarif"]["runs"][0]["results"]) == len(odd)
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_tool_that_writes_a_gigabyte_is_stopped(tmp_path: Path, tree: Path, stream: int) -> None:
+def test_a_tool_that_writes_a_gigabyte_is_stopped(faked: FakedTools, tmp_path: Path, tree: Path, stream: int) -> None:
     flood = f"import os\npiece = b'x' * 65536\nfor _ in range(16384): os.write({stream}, piece)"
     assert "wrote more than its output limit" in incomplete(
-        scan(tmp_path, tree, "--tool", "ruff", ruff=flood), tmp_path
+        faked.scan(tmp_path, tree, "--tool", "ruff", ruff=flood), tmp_path
     )
 
 
-def test_a_flood_of_findings_is_counted_and_the_worst_of_it_kept(tmp_path: Path, tree: Path) -> None:
+def test_a_flood_of_findings_is_counted_and_the_worst_of_it_kept(faked: FakedTools, tmp_path: Path, tree: Path) -> None:
     note, error = json.dumps({**FINDING, "severity": "info"}), json.dumps(FINDING)
     flood = f"sys.stdout.write('[' + ({note!r} + ',') * 60_000 + {error!r} + ']')\nsys.exit(1)"
-    done = scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=flood)
+    done = faked.scan(tmp_path, tree, "--tool", "ruff", "--json", ruff=flood)
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     (run,) = answer["sarif"]["runs"]
@@ -107,23 +117,27 @@ def test_a_flood_of_findings_is_counted_and_the_worst_of_it_kept(tmp_path: Path,
         ),
     ],
 )
-def test_a_tool_that_hangs_is_ended_with_all_it_started(tmp_path: Path, tree: Path, code: str) -> None:
-    incomplete(scan(tmp_path, tree, "--tool", "ruff", "--timeout", "10", ruff=code), tmp_path)
-    program = str(tmp_path / "environment" / "bin" / "ruff")
+def test_a_tool_that_hangs_is_ended_with_all_it_started(
+    faked: FakedTools, tmp_path: Path, tree: Path, code: str
+) -> None:
+    incomplete(faked.scan(tmp_path, tree, "--tool", "ruff", "--timeout", "10", ruff=code), tmp_path)
+    program = str(faked.programs / "ruff")
     assert not [each.pid for each in psutil.process_iter(["cmdline"]) if program in (each.info["cmdline"] or ())]
 
 
-def test_a_tool_that_left_a_child_behind_has_answered_and_the_child_is_gone(tmp_path: Path, tree: Path) -> None:
+def test_a_tool_that_left_a_child_behind_has_answered_and_the_child_is_gone(
+    faked: FakedTools, tmp_path: Path, tree: Path
+) -> None:
     code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\nprint('[]')"
-    done = scan(tmp_path, tree, "--tool", "ruff", ruff=code)
+    done = faked.scan(tmp_path, tree, "--tool", "ruff", ruff=code)
     assert done.returncode == 0, done.stderr
-    program = str(tmp_path / "environment" / "bin" / "ruff")
+    program = str(faked.programs / "ruff")
     assert not [each.pid for each in psutil.process_iter(["cmdline"]) if program in (each.info["cmdline"] or ())]
 
 
-def test_one_tool_that_fails_spares_the_others(tmp_path: Path, tree: Path) -> None:
+def test_one_tool_that_fails_spares_the_others(faked: FakedTools, tmp_path: Path, tree: Path) -> None:
     (tree / "a.py").write_text("exec('')\n")
-    done = scan(tmp_path, tree, "--tool", "ruff", "--tool", "bandit", ruff="sys.exit(9)")
+    done = faked.scan(tmp_path, tree, "--tool", "ruff", "--tool", "bandit", ruff="sys.exit(9)")
     assert "B102" in done.stdout
     assert "exit code 9" in incomplete(done, tmp_path)
 
@@ -139,26 +153,27 @@ def test_one_tool_that_fails_spares_the_others(tmp_path: Path, tree: Path) -> No
         pytest.param("os.chmod(os.path.dirname(report), 0)", "wrote no report", id="a locked folder"),
     ],
 )
-def test_a_report_file_that_is_none_is_no_answer(tmp_path: Path, tree: Path, code: str, words: str) -> None:
+def test_a_report_file_that_is_none_is_no_answer(
+    faked: FakedTools, tmp_path: Path, tree: Path, code: str, words: str
+) -> None:
     told = "import os\nreport = sys.argv[sys.argv.index('--output') + 1]\n"
-    done = scan(tmp_path, tree, "--tool", "complexipy", complexipy=f"{told}{code}")
+    done = faked.scan(tmp_path, tree, "--tool", "complexipy", complexipy=f"{told}{code}")
     assert words in incomplete(done, tmp_path)
 
 
 def test_a_version_without_an_end_is_no_version(tmp_path: Path, tree: Path) -> None:
-    done = scan(tmp_path, tree, "--tool", "ruff", ruff="")
-    assert done.returncode == 3
-    program = tmp_path / "environment" / "bin" / "ruff"
-    program.write_text("#!/bin/sh\nyes\n")
-    again = subprocess.run(
-        [str(program.with_name("python")), "-m", "mahavishnu_operator.cli", "scan", str(tree), "--tool", "ruff"],
+    python = make_environment(tmp_path / "environment", ruff="")
+    python.with_name("ruff").write_text("#!/bin/sh\nyes\n")
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [str(python), "-m", "mahavishnu_operator.cli", "scan", str(tree), "--tool", "ruff"],
         env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
-    assert "ruff does not tell its version" in incomplete(again, tmp_path)
+    assert "ruff does not tell its version" in incomplete(done, tmp_path)
 
 
 def test_a_tool_that_fills_the_disk_is_stopped_and_the_disk_is_free_again(tmp_path: Path, tree: Path) -> None:
