@@ -129,10 +129,10 @@ def test_a_source_line_of_2_mb_is_scanned(tree: Path) -> None:
 
 
 def test_a_line_of_tens_of_thousands_of_misspellings_is_counted(tree: Path) -> None:
-    write(tree, "words.txt", content=b"teh " * 60_000 + b"\n")
+    write(tree, "words.txt", content=b"teh " * 20_000 + b"\n")
     answer = report(tree, "--tool", "codespell")
-    assert answer["findings"]["total"] == 60_000
-    assert "10000 of 60000 results" in told(answer)
+    assert answer["findings"]["total"] == 20_000
+    assert len(answer["sarif"]["runs"][0]["results"]) == 20_000
 
 
 @pytest.mark.parametrize(
