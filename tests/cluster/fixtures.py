@@ -5,8 +5,9 @@ plane built from Go modules (controlplane.py), which has no node. MAHAVISHNU_TES
 choice between the last two. `control_plane` is always a built one, private to a test module, whose parts it may kill.
 
 With pytest-xdist a cluster is never shared between workers: an operator under test watches all namespaces, so it would
-act on the objects of another worker's tests. All tests with a cluster are put in one group: with `--dist loadgroup`
-they share one worker and one cluster while the other workers run the rest. With any other distribution each worker
+act on the objects of another worker's tests. All tests with `cluster` are put in one group: with `--dist loadgroup`
+they share one worker and one cluster while the other workers run the rest; those of a module with a `control_plane`
+are a group too, and run beside. With any other distribution each worker
 that needs a cluster starts its own (500 MB, 3 s), which is as right and only larger. An existing cluster
 (KUBECONFIG_TEST) is one cluster for all, so it wants `--dist loadgroup` or no xdist.
 
@@ -79,7 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.cluster)
             if config.pluginmanager.hasplugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group("cluster"))
+                item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -102,6 +103,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except BuildError:
         # Not the business of the tests that need no cluster: the fixture raises the same for those that do.
         return
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests with a control plane of their module's own are one group a module: they need not wait for `cluster`."""
+    if "cluster" in getattr(item, "fixturenames", ()):
+        return "cluster"
+    return f"control-plane-{item.path.stem}"
 
 
 def _expect_groups(session: pytest.Session) -> None:
