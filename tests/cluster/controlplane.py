@@ -28,6 +28,7 @@ from .process import READY_TIMEOUT, Program, ServerProcess
 
 SERVER_NAMES = ("localhost", HOST, "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+LESS_COLLECTING = "GOGC=400"  # a fifth less of the processors while they start, for a few hundred megabytes
 
 
 class ControlPlane:
@@ -143,7 +144,7 @@ class ControlPlane:
         self.close()
 
     def _process(self, component: Component) -> ServerProcess:
-        command = (str(self._binaries[component.name]), *component.flags)
+        command = ("/usr/bin/env", LESS_COLLECTING, str(self._binaries[component.name]), *component.flags)
         check_ready = functools.partial(probe, component, tls=self._tls)
         log = self.folder / "logs" / f"{component.name}.log"
         return ServerProcess(Program(component.name, command, check_ready), log)
