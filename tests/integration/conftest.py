@@ -1,4 +1,4 @@
-"""Fixtures of the tests with an operator on a real API server."""
+"""Fixtures of the tests with an operator on a real API server, and which tests stay together."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ import pytest
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from tests.cluster.client import Cluster
+from tests.cluster.fixtures import FIXTURES
 
 from .operator_tools import OperatorProcess, Site, account, deploy
 from .pod_tools import IMAGE, Kubelet, running_kubelet
+
+SERVERS = {"up", "server", "faked"}  # fixtures that a module starts once
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a module with a server of its own on one of xdist's workers: each of them would start that server."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            used = set(getattr(item, "fixturenames", ()))
+            if item.path.is_relative_to(Path(__file__).parent) and used & SERVERS and not used & FIXTURES:
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
