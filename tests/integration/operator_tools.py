@@ -261,6 +261,7 @@ class Site:
             async with asyncio.timeout(self.deadline):
                 while (type_, reason) not in seen:
                     seen = [(event["type"], event["reason"]) for event in await self.resources.events(obj)]
+                    await asyncio.sleep(0.1)  # each look is a call to the API server
         except TimeoutError:
             raise AssertionError(f"no event {reason} came, but {seen}") from None
 
