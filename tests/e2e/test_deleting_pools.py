@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from mahavishnu_operator.resources.protocol import WORKER_POOL, Obj
+from mahavishnu_operator.backends.kubernetes.guards import BUDGET, NETWORK_POLICY
+from mahavishnu_operator.backends.kubernetes.settings import POD
+from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Obj
 from tests.chaos.processes import is_alive
 from tests.integration.operator_tools import POOL, OperatorProcess, counts, poll
 
@@ -14,7 +17,6 @@ from .node_processes import processes_of
 from .operating import NODE_DEADLINE, PodSite
 from .telling import PodWitness
 
-LEFT = "pods,poddisruptionbudgets,networkpolicies,workerpools.mahavishnu.dev,scanjobs.mahavishnu.dev"
 ORDERS = [("scanjob/job", f"workerpool/{POOL}"), (f"workerpool/{POOL}", "scanjob/job"), ("namespace",)]
 
 
@@ -35,7 +37,10 @@ async def delete(site: PodSite, order: Sequence[str]) -> None:
 
 
 async def until_nothing_is_left(site: PodSite, pods: list[Obj]) -> None:
-    await poll(lambda: site.kubectl("get", LEFT, "-o", "name") == "", NODE_DEADLINE)
+    for kind in (POD, BUDGET, NETWORK_POLICY, WORKER_POOL, SCAN_JOB):
+        async with asyncio.timeout(NODE_DEADLINE):
+            while (await site.resources.list(kind, namespace=site.namespace)).items:  # noqa: ASYNC110 -- five kinds
+                await asyncio.sleep(0.1)  # each look is a call to the API server
     await poll(lambda: not any(map(is_alive, processes_of(*pods))), NODE_DEADLINE)
 
 

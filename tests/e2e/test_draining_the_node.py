@@ -73,15 +73,15 @@ async def test_a_drain_takes_the_idle_worker_and_waits_for_the_busy_one(site: Po
 async def test_a_drain_comes_to_its_end_while_the_queue_never_does(site: PodSite, witness: PodWitness) -> None:
     await site.pool(replicas=2)
     await site.ready(2)
-    tasks = [f"t{number}" for number in range(60)]
-    await site.commands("job", *(witness.command(task, seconds=1.0) for task in tasks))
+    tasks = [f"t{number}" for number in range(30)]
+    await site.commands("job", *(witness.command(task, seconds=0.5) for task in tasks))
     await witness.until_began("t3")
     done = await drain(site)
     assert done.returncode == 0, done.stderr
     assert counts((await site.job("job"))["status"])["queued"] > 0
 
     site.cluster.kubectl("uncordon", node(site))
-    assert counts(await site.ended("job")) == {"total": 60, "succeeded": 60}
+    assert counts(await site.ended("job")) == {"total": 30, "succeeded": 30}
     assert all(witness.times_begun(task) == 1 for task in tasks)
 
 

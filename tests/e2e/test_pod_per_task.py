@@ -30,24 +30,24 @@ async def until_nothing_is_left(site: PodSite) -> None:
     assert (await site.resources.list(JOB, namespace=site.namespace)).items == ()
 
 
-async def test_two_tasks_run_in_two_pods_that_go_afterwards(site: PodSite, operator: OperatorProcess) -> None:
-    await pool(site)
+async def run_tasks_in_pods(tasks: int, site: PodSite, operator: OperatorProcess) -> None:
+    """As many Pods as tasks, half of them at a time, and none of them afterwards."""
+    await pool(site, maxWorkers=tasks // 2)
     began = time.monotonic()
-    job = await site.commands("job", python_task(WHERE), python_task(WHERE))
-    assert counts(await site.ended("job")) == {"total": 2, "succeeded": 2}
-    print(f"two tasks, two Pods: {time.monotonic() - began:.1f} s")
-    assert operator.output(job, "t0") != operator.output(job, "t1")
+    job = await site.commands("job", *[python_task(WHERE)] * tasks)
+    assert counts(await site.ended("job")) == {"total": tasks, "succeeded": tasks}
+    print(f"{tasks} tasks, {tasks} Pods, {tasks // 2} at a time: {time.monotonic() - began:.1f} s")
+    assert len({operator.output(job, f"t{number}") for number in range(tasks)}) == tasks
     await until_nothing_is_left(site)
 
 
+async def test_six_tasks_run_in_six_pods_that_go_afterwards(site: PodSite, operator: OperatorProcess) -> None:
+    await run_tasks_in_pods(6, site, operator)
+
+
+@pytest.mark.long
 async def test_twenty_tasks_run_in_twenty_pods(site: PodSite, operator: OperatorProcess) -> None:
-    await pool(site, maxWorkers=10)
-    began = time.monotonic()
-    job = await site.commands("job", *[python_task(WHERE)] * 20)
-    assert counts(await site.ended("job")) == {"total": 20, "succeeded": 20}
-    print(f"twenty tasks, twenty Pods, ten at a time: {time.monotonic() - began:.1f} s")
-    assert len({operator.output(job, f"t{number}") for number in range(20)}) == 20
-    await until_nothing_is_left(site)
+    await run_tasks_in_pods(20, site, operator)
 
 
 async def test_a_task_that_eats_all_memory_fails_and_the_pool_goes_on(site: PodSite) -> None:

@@ -68,12 +68,12 @@ async def test_a_scale_to_none_waits_for_the_busy_worker(site: PodSite, witness:
 
 async def test_scaling_up_and_down_under_load_costs_no_task_a_try(site: PodSite, witness: PodWitness) -> None:
     await site.pool(replicas=1)
-    tasks = [f"t{number}" for number in range(30)]
+    tasks = [f"t{number}" for number in range(16)]
     await site.commands("job", *(witness.command(task, seconds=0.5) for task in tasks))
-    for replicas, begun in ((3, "t1"), (1, "t8"), (3, "t12"), (1, "t20")):
+    for replicas, begun in ((3, "t1"), (1, "t5"), (3, "t8"), (1, "t12")):
         await witness.until_began(begun)
         site.scale(replicas)
-    assert counts(await site.ended("job")) == {"total": 30, "succeeded": 30}
+    assert counts(await site.ended("job")) == {"total": 16, "succeeded": 16}
     assert all(witness.times_begun(task) == 1 for task in tasks)
 
 

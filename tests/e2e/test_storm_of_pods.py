@@ -132,7 +132,7 @@ async def storm(
 async def test_each_task_counts_once_while_pods_and_the_operator_are_killed(
     site: PodSite, operator: OperatorProcess, witness: PodWitness, request: pytest.FixtureRequest
 ) -> None:
-    short = Weather(seed=1, tasks=40, workers=4, task_seconds=1.0, pod_seconds=2.0, operator_seconds=6.0)
+    short = Weather(seed=1, tasks=24, workers=3, task_seconds=1.0, pod_seconds=2.0, operator_seconds=6.0)
     await storm(short, site, operator, witness, request)
 
 
