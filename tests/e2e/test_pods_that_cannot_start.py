@@ -21,7 +21,7 @@ LIMITS = {
     "metadata": {"name": "small"},
     "spec": {"limits": [{"type": "Container", "max": {"memory": "128Mi"}}]},
 }
-A_WHILE = 6.0  # several times the first waits of every back-off
+A_WHILE = 12.0  # several times the first waits of every back-off
 
 
 async def test_a_pool_whose_image_does_not_exist_says_so_until_it_is_corrected(site: PodSite) -> None:
