@@ -118,6 +118,11 @@ class Answering(Middleware):
         if wait := self._limiter.wait_for(self._gateway.caller, now=time.monotonic()):
             shape = failure(_too_many(wait), status="rate_limited", given=given, retry_after_seconds=wait)
             return "rate_limited", _result(shape, is_error=await self._lists(context, name))
+        if not _is_text(given):
+            words = (
+                f"the arguments of {name[:100]!r} have a character that is half of a pair: no answer could repeat it"
+            )
+            return "refused", _result(failure(words), is_error=True)
         try:
             return "answered", await call_next(context)
         except Failed as error:
@@ -138,6 +143,15 @@ class Answering(Middleware):
         server = context.fastmcp_context.fastmcp if context.fastmcp_context is not None else None
         tool = await server.get_tool(name) if server is not None else None
         return bool(tool is not None and (tool.output_schema or {}).get("x-fastmcp-wrap-result"))
+
+
+def _is_text(given: dict[str, Any]) -> bool:
+    """Whether all of it can be written as UTF-8."""
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _too_many(wait: float) -> str:
