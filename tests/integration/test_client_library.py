@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mahavishnu_operator.api.reasons import API_VERSION, Label
 from mahavishnu_operator.client import Client, Happened, Job, command_spec, scan_spec
 from mahavishnu_operator.client.door import Way
 from mahavishnu_operator.client.pools import PoolRefused
-from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Kind
+from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Kind
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
 from .cli_tools import Up, running_up
@@ -63,6 +64,24 @@ async def work_through(client: Client, root: Path) -> None:
     await client.pools.close(pool.key)
     with pytest.raises(NotFound):
         await client.pools.get(pool.key)
+
+    for value in ({"n": 1}, {"n": 2}):
+        await client.notes.store("mine", "k", value, seconds=60)
+    assert [(note.namespace, note.key, note.value) for note in await client.notes.all()] == [("mine", "k", {"n": 2})]
+    await keep_what_is_declared(client)
+
+
+async def keep_what_is_declared(client: Client) -> None:
+    """A pool of this caller's label that a GitOps tool applies stays when all are closed."""
+    key = Key(client.namespace, "declared")
+    metadata = {"name": key.name, "namespace": key.namespace, "labels": {Label.CREATED_BY.value: client.created_by}}
+    spec = {"backend": "local-process", "minWorkers": 0, "maxWorkers": 0}
+    pool = {"apiVersion": API_VERSION, "kind": WORKER_POOL.kind, "metadata": metadata, "spec": spec}
+    await client.resources.apply(WORKER_POOL, pool, field_manager="kustomize-controller")
+    assert await client.pools.close_all() == ([], {})
+    with pytest.raises(Conflict, match=r"declared elsewhere \(Flux\)"):
+        await client.pools.close(key)
+    await client.pools.close(key, force=True)
 
 
 def a_tree(root: Path) -> Path:

@@ -78,6 +78,16 @@ async def test_a_batch_is_spread_and_told_by_number(agent: Agent) -> None:
     assert {batch[str(number)]["worker_id"] for number in range(5)} == set(workers)
 
 
+async def test_the_output_of_many_is_cut_so_that_one_answer_holds_it(agent: Agent) -> None:
+    text = "".join(str(number % 10) for number in range(1000))
+    batch = await agent.call("worker_execute_batch", worker_ids=await spawn(agent), prompts=[f"echo {text}"] * 40)
+    row = batch["39"]
+    assert (row["output"], row["metadata"]["output_bytes_left_out"]) == (text[:819], 1001 - 819)
+    assert row["metadata"]["rest"].endswith("offset=819)")
+    rest = await agent.call("task_output", task_id=row["metadata"]["task_id"], offset=819)
+    assert row["output"] + rest["output"] == f"{text}\n"
+
+
 async def test_results_are_collected_while_they_come_and_after(agent: Agent) -> None:
     (worker,) = await spawn(agent)
     assert (await agent.call("worker_collect_results", worker_ids=[worker]))[worker]["status"] == "pending"
