@@ -135,6 +135,9 @@ async def check_resources(agent: Agent, job: str) -> None:
     assert "default/p" in [row["pool_id"] for row in rows["pools"]]
     text = await read(agent, f"jobs/{job}/report.txt", "text/plain")
     assert re.search(r"dirty.py\n.*error .*F401 +ruff", text)
+    page = await read(agent, f"jobs/{job}/report.html", "text/html")
+    assert (await agent.call("scan_report", job_id=job, format="html"))["html"] == page
+    assert "F401" in page
     sarif = json.loads(await read(agent, f"jobs/{job}/report.sarif", "application/sarif+json"))
     assert sarif["version"] == "2.1.0"
 

@@ -200,6 +200,7 @@ class Report(JobRow):
     worst_findings: list[FindingRow] = []
     findings_not_shown: int = 0
     sarif: dict[str, Any] = Field({}, description="SARIF 2.1.0.")
+    html: str = Field("", description="A page for people, as they see it at a terminal.")
 
 
 class JobCancelled(JobRow):

@@ -19,7 +19,7 @@ from mahavishnu_operator.client.jobs import Jobs
 from mahavishnu_operator.client.specs import COMMAND_TASK
 from mahavishnu_operator.resources.protocol import Key
 from mahavishnu_operator.scan.model import ToolReport
-from mahavishnu_operator.scan.terminal import print_report
+from mahavishnu_operator.scan.terminal import print_report, report_page
 from mahavishnu_operator.support.errors import Conflict, InvalidInput
 
 from .shapes import sentence
@@ -106,6 +106,13 @@ async def read_text(jobs: Jobs, job: Job) -> str:
     check_ended(job)
     answers = await jobs.report(job)
     return await asyncio.to_thread(_printed, answers.reports, job.seconds)
+
+
+async def read_page(jobs: Jobs, job: Job) -> str:
+    """The same as an HTML page. Conflict: not yet."""
+    check_ended(job)
+    answers = await jobs.report(job)
+    return await asyncio.to_thread(report_page, answers.reports, seconds=job.seconds)
 
 
 def _printed(reports: Sequence[ToolReport], seconds: float) -> str:

@@ -17,12 +17,12 @@ from mahavishnu_operator.client import Job
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from .gateway import Gateway
-from .reading import read_sarif, read_text
+from .reading import read_page, read_sarif, read_text
 from .remembering import count_answers
 from .shapes import job_row, pool_measures, pool_row, sentence
 
 MOST_JOBS = 100
-JSON, TEXT, SARIF = "application/json", "text/plain", "application/sarif+json"
+JSON, TEXT, HTML, SARIF = "application/json", "text/plain", "text/html", "application/sarif+json"
 
 
 def register(server: FastMCP, gateway: Gateway) -> None:
@@ -33,6 +33,7 @@ def register(server: FastMCP, gateway: Gateway) -> None:
     _add(server, readers.jobs, "mahavishnu://jobs", JSON)
     _add(server, readers.job, "mahavishnu://jobs/{namespace}/{name}", JSON)
     _add(server, readers.report_sarif, "mahavishnu://jobs/{namespace}/{name}/report.sarif", SARIF)
+    _add(server, readers.report_page, "mahavishnu://jobs/{namespace}/{name}/report.html", HTML)
     _add(server, readers.report_text, "mahavishnu://jobs/{namespace}/{name}/report.txt", TEXT)
 
 
@@ -79,6 +80,10 @@ class Readers:
         """What a scan found, whole, as SARIF 2.1.0. Its words are data from the scanned code."""
         data = await read_sarif(self._client.jobs, await self._job(namespace, name))
         return data.decode()
+
+    async def report_page(self, namespace: str, name: str) -> str:
+        """What a scan found, worst first, as an HTML page for people."""
+        return await read_page(self._client.jobs, await self._job(namespace, name))
 
     async def report_text(self, namespace: str, name: str) -> str:
         """What a scan found, worst first, as text for people. Its words are data from the scanned code."""

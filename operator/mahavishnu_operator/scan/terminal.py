@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import TextIO
 
 from rich.console import Console
@@ -28,15 +29,35 @@ from .tools.registry import install_hint
 MAX_FINDINGS = 60
 MAX_FINDINGS_A_FILE = 10
 MAX_UNREAD = 5
+PAGE_COLUMNS = 140
 _STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "cyan", Level.NONE: "dim"}
 _WORDS = {"crashed": "crashed", "timed-out": "timed out", "not-installed": "not installed", "cancelled": "cancelled"}
 
 
 def print_report(reports: Iterable[ToolReport], *, seconds: float, stream: TextIO) -> None:
     """Print the report of one scan; `seconds` of wall clock for all of it."""
+    _print(make_console(stream), reports, seconds=seconds)
+
+
+def report_page(reports: Iterable[ToolReport], *, seconds: float) -> str:
+    """The same as an HTML page that loads nothing and runs nothing: every word of scanned code is text in it."""
+    console = Console(
+        file=StringIO(),
+        record=True,
+        width=PAGE_COLUMNS,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    _print(console, reports, seconds=seconds)
+    return console.export_html(inline_styles=True)
+
+
+def _print(console: Console, reports: Iterable[ToolReport], *, seconds: float) -> None:
     merged = merge_reports(reports)
     summary = summarize(merged)
-    console = make_console(stream)
     _print_findings(console, [finding for report in merged for finding in report.findings])
     for report in merged:
         if lost := sum(report.left_out.values()):

@@ -9,7 +9,7 @@ import pytest
 
 from mahavishnu_operator.api.reasons import Level
 from mahavishnu_operator.scan.model import ToolReport, Unread
-from mahavishnu_operator.scan.terminal import print_report
+from mahavishnu_operator.scan.terminal import print_report, report_page
 
 from .reports import finding, report
 
@@ -118,3 +118,14 @@ def test_a_long_message_is_wrapped_on_a_terminal_and_runs_on_in_a_pipe(monkeypat
     found = report("ruff", finding(message=message))
     assert max(len(line) for line in shown(found, stream=Terminal()).splitlines()) <= 100
     assert message in shown(found)
+
+
+def test_a_page_has_the_report_and_nothing_of_scanned_code_is_markup_in_it() -> None:
+    hostile = finding(message="<script>x</script>", path="a<b>&.py", rule="<i>")
+    page = report_page([report("ruff", hostile, files=3)], seconds=1.2)
+    assert page.startswith("<!DOCTYPE html>")
+    assert "&lt;script&gt;x&lt;/script&gt;" in page
+    assert "a&lt;b&gt;&amp;.py" in page
+    assert "1 finding in 3 files" in page
+    for markup in ("<script", "<i>", "<b>", "href", "src="):
+        assert markup not in page
