@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8680
 SHORTEST_TOKEN = 16
+HOW_TO_BE_LET_IN = "send `Authorization: Bearer ...` with the token of this gateway, as its --token-file has it"
 
 app = typer.Typer(help="The MCP gateway: agents drive pools and jobs.", no_args_is_help=True)
 
@@ -137,7 +138,7 @@ async def _http(
         async with mcp_routes(gateway, registry) as routes:
             served = Starlette(
                 routes=[*routes, *probe_routes(gateway, registry)],
-                middleware=[Middleware(Guard, allowed_hosts=hosts, token=token or None)],
+                middleware=[Middleware(Guard, allowed_hosts=hosts, token=token or None, hint=HOW_TO_BE_LET_IN)],
             )
             async with serve(served, listener):
                 shown = f"[{host}]" if ":" in host else host

@@ -66,6 +66,14 @@ async def test_a_token_must_be_borne(given: str, code: int) -> None:
     assert (await call(guarded(token="s3cret"), "GET", "/", headers=headers)).code == code
 
 
+async def test_who_lacks_the_token_is_told_how_it_is_borne_and_where_it_is() -> None:
+    guard = Middleware(Guard, allowed_hosts=[], token="s3cret", hint="ask Ann")
+    app = Starlette(routes=[Route("/", _ok)], middleware=[guard])
+    answer = await call(app, "GET", "/", headers={"host": "localhost"})
+    assert (answer.code, answer.all("www-authenticate")) == (401, ["Bearer"])
+    assert answer.json["message"] == "a bearer token is needed (ask Ann)"
+
+
 async def test_probes_need_no_token_but_a_known_host() -> None:
     app = guarded(token="s3cret")
     assert (await call(app, "GET", "/healthz", headers={"host": "localhost"})).code == 200

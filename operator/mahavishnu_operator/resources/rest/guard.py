@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .answers import RequestRefused, answer, code_and_reason, status_of
+from .answers import RequestRefused, answer, status_of
 
 OPEN_PATHS = ("/health", "/healthz", "/livez", "/readyz")  # probes have no token
 
@@ -25,12 +25,21 @@ class Guard:
     """ASGI middleware that refuses foreign hosts, foreign origins and missing tokens.
 
     `allowed_hosts`: names or addresses, without port, that are served besides those of loopback.
+    `hint`: where whoever lacks the token finds it.
     """
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str], token: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Collection[str],
+        token: str | None,
+        hint: str = "use the kubeconfig that the server wrote",
+    ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
         self._token = token.encode() if token else None
+        self._hint = hint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer why not."""
@@ -43,7 +52,10 @@ class Guard:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
             else:
-                await answer(status_of(refusal), code=code_and_reason(refusal)[0])(scope, receive, send)
+                response = answer(status_of(refusal), code=refusal.code)
+                if refusal.code == 401:
+                    response.headers["WWW-Authenticate"] = "Bearer"
+                await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -65,9 +77,7 @@ class Guard:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
             if scheme.lower() != "bearer" or not same:
-                raise RequestRefused(
-                    401, "Unauthorized", "a bearer token is needed", hint="use the kubeconfig that the server wrote"
-                )
+                raise RequestRefused(401, "Unauthorized", "a bearer token is needed", hint=self._hint)
 
     def _is_ours(self, host: str) -> bool:
         name = host_name(host)
