@@ -27,6 +27,7 @@ from typing import IO, Any
 LOADED = (
     *("cli.main", "cli.cluster_scan", "cli.local_scan", "cli.settings", "control.embedded", "scan.terminal"),
     *("resources.kubernetes", "support.logs", "store.copying"),
+    *("client.client", "mcp_gateway.on_workers", "mcp_gateway.remembering", "mcp_gateway.spawning", "cli.following"),
 )
 MOST_BYTES = 200_000  # of a command line with its variables: one packet
 

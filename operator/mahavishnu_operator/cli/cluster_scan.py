@@ -13,27 +13,25 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Level, Reason
+from mahavishnu_operator.api.reasons import API_VERSION, Level
 from mahavishnu_operator.client.door import Door, Key256, Way, with_key
-from mahavishnu_operator.dispatch.protocol import JobProgress
-from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, EventType, Expired, Key, Obj, Unreachable
 from mahavishnu_operator.scan.archives import MadeArchive, make_archive
-from mahavishnu_operator.store.records import JobState
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode
+from .following import Telling, has_ended, unless_interrupted
 from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
-from .output import say
+from .output import OutputFormat, say
 from .progress import Progress, make_progress
 
 CANCEL_SECONDS = 10.0  # how long a first Ctrl-C waits for the partial report
@@ -41,8 +39,6 @@ PATIENCE_SECONDS = 120.0  # how long a server may be silent while a scan is foll
 PAUSE_SECONDS = 1.0
 KEPT_SECONDS = 24 * 3600  # the ScanJob after its end, with its report
 ANSWERED_SECONDS = 60.0  # until an operator has said a first word
-_ORDINARY = (Reason.PENDING, Reason.PLANNING, Reason.RUNNING, Reason.AGGREGATING, Reason.ARCHIVE_AWAITED)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class ClusterScan:
     dispatcher_url: str | None
     dispatcher_ca: Path | None
     sarif: Path | None
-    as_json: bool
+    form: OutputFormat
 
 
 def scanjob_manifest(request: ClusterScan, *, name: str, sha256: str) -> Obj:
@@ -95,7 +91,7 @@ async def run_cluster_scan(request: ClusterScan) -> ExitCode:
     try:
         with tempfile.TemporaryDirectory(prefix="mahavishnu-scan-") as folder:
             archive = Path(folder) / "archive.tar.gz"
-            made, interrupt = await _unless_interrupted(_archive(request, archive), signals)
+            made, interrupt = await unless_interrupted(_archive(request, archive), signals)
             if made is None:
                 say("interrupted before anything was sent")
                 return exit_code_of_signal(interrupt or signal.SIGINT)
@@ -124,7 +120,7 @@ class _Run:
         """Bring the archive, follow the job, show the report."""
         with make_progress(f"scanning {printable(str(self._request.root))} as ScanJob {self._key}") as progress:
             work = self._bring_and_follow(archive, progress)
-            job, interrupt = await _unless_interrupted(work, signals)
+            job, interrupt = await unless_interrupted(work, signals)
             if job is None:
                 progress.interrupted()
                 job = await self._cancel(signals)
@@ -134,7 +130,7 @@ class _Run:
         return show_outcome(
             status,
             shown,
-            as_json=self._request.as_json,
+            form=self._request.form,
             sarif=self._request.sarif,
             interrupt=interrupt,
             seconds=time.monotonic() - begun,
@@ -146,7 +142,7 @@ class _Run:
         except MahavishnuError:
             await self._abandon()
             raise
-        return job if _ended(job) else await self._follow(_ended, tell=_Telling(progress))
+        return job if has_ended(job) else await self._follow(has_ended, tell=Telling(progress))
 
     async def _bring(self, archive: Path) -> Obj:
         """Bring the archive to the job as it then stood; one that has ended already wants none."""
@@ -158,7 +154,7 @@ class _Run:
                 f"no operator has looked at ScanJob {self._key} for {ANSWERED_SECONDS:g} s",
                 hint="is one running, and does it watch this namespace?",
             ) from None
-        if _ended(job):
+        if has_ended(job):
             return job
         door = self._door(job.get("status") or {})
         try:
@@ -171,7 +167,7 @@ class _Run:
         """Cancel a job that would wait for an archive which nobody else has."""
         with suppress(NotFound, Unreachable):  # the error that led here is the one to tell
             job = await self._resources.merge(SCAN_JOB, self._key, {"spec": {"cancel": True}})
-            if not _ended(job):
+            if not has_ended(job):
                 say(f"ScanJob {self._key} is being cancelled")
 
     async def _cancel(self, signals: asyncio.Queue[signal.Signals]) -> Obj:
@@ -180,7 +176,7 @@ class _Run:
             await self._resources.merge(SCAN_JOB, self._key, {"spec": {"cancel": True}})
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
-                job, _ = await _unless_interrupted(self._follow(_ended), signals)
+                job, _ = await unless_interrupted(self._follow(has_ended), signals)
                 if job is not None:
                     return job
         return await self._resources.get(SCAN_JOB, self._key)
@@ -191,7 +187,7 @@ class _Run:
         door = self._door(status)
         try:
             answers = await door.answers(self._key)
-            wanted = self._request.as_json or self._request.sarif is not None
+            wanted = self._request.form is not OutputFormat.TABLE or self._request.sarif is not None
             sarif = await door.sarif(self._key) if wanted else b""
         finally:
             await door.close()
@@ -239,54 +235,12 @@ class _Run:
         return obj
 
 
-class _Telling:
-    """Shows each change of a ScanJob once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._said = progress, ""
-
-    def __call__(self, obj: Obj) -> None:
-        status = obj.get("status") or {}
-        tasks = status.get("tasks") or {}
-        if total := int(tasks.get("total", 0)):  # the plan, which statuses do not count, is one more
-            ended = sum(int(tasks.get(name, 0)) for name in ("succeeded", "cached", "failed", "cancelled"))
-            running = int(tasks.get("running", 0))
-            self._progress.show(JobProgress(JobState.OPEN, total=total + 1, succeeded=ended + 1, running=running))
-        ready = find_condition(obj, "Ready") or {}
-        waits = ready.get("reason") not in _ORDINARY and not _ended(obj)
-        words = str(ready.get("message") or "") if waits else ""
-        if words and words != self._said:
-            say(f"waiting: {words}")
-        self._said = words
-
-
 async def _archive(request: ClusterScan, file: Path) -> MadeArchive:
     def make() -> MadeArchive:
         with file.open("wb") as out:
             return make_archive(request.root, out, include=request.include, exclude=request.exclude)
 
     return await asyncio.to_thread(make)
-
-
-async def _unless_interrupted(
-    work: Coroutine[Any, Any, T], signals: asyncio.Queue[signal.Signals]
-) -> tuple[T | None, signal.Signals | None]:
-    """The result, or the signal by which a person ended it before."""
-    working, pressed = asyncio.create_task(work), asyncio.create_task(signals.get())
-    try:
-        await asyncio.wait({working, pressed}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result(), None
-        return None, pressed.result()
-    finally:
-        for task in (working, pressed):
-            task.cancel()
-            with suppress(asyncio.CancelledError, MahavishnuError):
-                await task
-
-
-def _ended(obj: Obj) -> bool:
-    return JobPhase((obj.get("status") or {}).get("phase") or JobPhase.PENDING).terminal
 
 
 def _generator(stream: Any) -> AsyncGenerator[Any, None]:

@@ -8,14 +8,14 @@ from typing import Any
 from mahavishnu_operator.resources.protocol import Obj
 from mahavishnu_operator.support.text import printable
 
-from .output import OutputFormat, age, as_table, dump
+from .output import OutputFormat, age, as_page, as_table, dump
 
 
 def describe_object(obj: Obj, events: Sequence[Obj]) -> str:
     """The page. Events are shown oldest first."""
     meta, status = obj["metadata"], dict(obj.get("status") or {})
     conditions = status.pop("conditions", [])
-    head = as_table_free(
+    head = as_page(
         [
             ("Name", meta["name"]),
             ("Namespace", meta.get("namespace", "")),
@@ -30,12 +30,6 @@ def describe_object(obj: Obj, events: Sequence[Obj]) -> str:
     parts.append("Conditions:\n" + _condition_table(conditions))
     parts.append("Events:\n" + _event_table(events))
     return "\n".join(parts)
-
-
-def as_table_free(rows: Sequence[tuple[str, str]]) -> str:
-    """`Name:  value` lines with the values in one column."""
-    width = max(len(name) for name, _ in rows) + 3
-    return "\n".join(f"{name + ':':<{width}}{printable(value)}" for name, value in rows)
 
 
 def _indented(value: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from mahavishnu_operator.support.text import counted, printable
 
 from .exits import ExitCode
 from .outcome import Shown, exit_code_of_signal, listen_for_signals, show_outcome
-from .output import say
+from .output import OutputFormat, say
 from .progress import Progress, make_progress
 from .staffing import all_workers, first_workers
 
@@ -48,7 +48,7 @@ class ScanRequest:
     exclude: tuple[str, ...]
     timeout_seconds: int
     sarif: Path | None
-    as_json: bool
+    form: OutputFormat
 
 
 def pool_manifest(request: ScanRequest, *, workers: int) -> Obj:
@@ -106,7 +106,7 @@ async def run_local_scan(request: ScanRequest) -> ExitCode:
                 None
                 if log is None
                 else Shown(log.reports, log.sarif, log.plan.skipped if log.plan is not None else ()),
-                as_json=request.as_json,
+                form=request.form,
                 sarif=request.sarif,
                 interrupt=interrupt,
                 seconds=time.monotonic() - begun,

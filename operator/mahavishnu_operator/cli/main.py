@@ -16,7 +16,25 @@ import typer
 from mahavishnu_operator import __version__
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from . import logs, mcp, objects, operator, report, scan, store, up, worker
+from . import (
+    doctor,
+    executing,
+    jobs,
+    logs,
+    mcp,
+    monitoring,
+    objects,
+    operator,
+    pools,
+    probing,
+    remembered,
+    report,
+    scan,
+    store,
+    up,
+    worker,
+    workers,
+)
 from .exits import end_with
 
 app = typer.Typer(
@@ -49,13 +67,21 @@ for command in (
     objects.delete,
     logs.logs,
     report.report,
+    doctor.doctor,
     operator.operator,
     worker.worker,
 ):
     app.command()(command)
 for program in (worker.source_fetch, worker.source_upload):  # nothing for people
     app.command(hidden=True)(program)
+for family in (executing, monitoring, remembered):
+    family.register(pools.app)
+app.add_typer(pools.app, name="pool")
+app.add_typer(workers.app, name="workers")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(store.app, name="store")
+for probe in (probing.status, probing.health):
+    mcp.app.command()(probe)
 app.add_typer(mcp.app, name="mcp")
 
 

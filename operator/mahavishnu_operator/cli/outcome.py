@@ -21,7 +21,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.text import counted, printable
 
 from .exits import ExitCode
-from .output import say
+from .output import OutputFormat, dump, say
 
 if TYPE_CHECKING:
     from mahavishnu_operator.scan.model import ToolReport, Unread
@@ -55,7 +55,7 @@ def show_outcome(
     status: dict[str, Any],
     shown: Shown | None,
     *,
-    as_json: bool,
+    form: OutputFormat,
     sarif: Path | None,
     interrupt: signal.Signals | None,
     seconds: float,
@@ -65,8 +65,9 @@ def show_outcome(
 
     if interrupt is None:  # else the person knows why it ended
         _refuse_unaccepted(status)
-    if as_json:
-        print(json.dumps({"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(shown, status)}))
+    if form is not OutputFormat.TABLE:
+        value = {"verdict": status.get("verdict"), "seconds": round(seconds, 3), **_as_json(shown, status)}
+        print(json.dumps(value) if form is OutputFormat.JSON else dump(value, form))
     elif shown is not None:
         print_report(shown.reports, seconds=seconds, stream=sys.stdout)
     if shown is not None and sarif is not None:  # after it was shown: a full disk must not cost the whole answer

@@ -36,6 +36,11 @@ def dump(value: Any, form: OutputFormat) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False).rstrip("\n")
 
 
+def show(value: Any, form: OutputFormat, table: str) -> None:
+    """Print an answer: the value for programs, the table for people."""
+    print(table if form is OutputFormat.TABLE else dump(value, form))
+
+
 def as_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded with spaces, three apart, as kubectl prints them."""
     cells = [list(headers), *[[printable(c) for c in row] for row in rows]]
@@ -54,6 +59,12 @@ def age(since: str, *, now: datetime | None = None) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def as_page(rows: Sequence[tuple[str, str]]) -> str:
+    """`Name:  value` lines with the values in one column."""
+    width = max(len(name) for name, _ in rows) + 3
+    return "\n".join(f"{name + ':':<{width}}{printable(value)}".rstrip() for name, value in rows)
 
 
 def object_table(kind: Kind, objects: Sequence[Obj], *, all_namespaces: bool) -> str:

@@ -13,6 +13,7 @@ import typer
 from mahavishnu_operator.support.errors import Conflict
 
 from .exits import ExitCode, looking
+from .output import OutputFormat
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def report(
     sarif: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF 2.1.0.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the summary and findings as one JSON object.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")] = OutputFormat.TABLE,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     server: ServerOption = None,
@@ -47,10 +49,14 @@ def report(
     way = Way(connection, embedded, dispatcher_url, dispatcher_ca)
     space = namespace or connection.namespace or "default"
     with looking():
-        sys.exit(asyncio.run(_show(way, space, name, sarif=sarif, as_json=json_)) or ExitCode.OK)
+        sys.exit(
+            asyncio.run(show_report(way, space, name, sarif=sarif, form=OutputFormat.JSON if json_ else output))
+            or ExitCode.OK
+        )
 
 
-async def _show(way: Way, namespace: str, name: str, *, sarif: Path | None, as_json: bool) -> ExitCode:
+async def show_report(way: Way, namespace: str, name: str, *, sarif: Path | None, form: OutputFormat) -> ExitCode:
+    """Print the report of a job that has ended; the exit code of its scan. Conflict: it has not."""
     from mahavishnu_operator.api.reasons import JobPhase
     from mahavishnu_operator.client.door import Key256
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
@@ -69,11 +75,11 @@ async def _show(way: Way, namespace: str, name: str, *, sarif: Path | None, as_j
                     f"ScanJob {key} has not ended", hint="wait for it: kubectl wait --for=condition=Complete"
                 )
             if not status.get("report"):
-                return show_outcome(status, None, as_json=as_json, sarif=sarif, interrupt=None, seconds=0.0)
+                return show_outcome(status, None, form=form, sarif=sarif, interrupt=None, seconds=0.0)
             door = way.open(status=status, key=secret)
             try:
                 answers = await door.answers(key)
-                log = await door.sarif(key) if as_json or sarif is not None else b""
+                log = await door.sarif(key) if form is not OutputFormat.TABLE or sarif is not None else b""
                 break
             except Forbidden as error:
                 if tried == TRIES or "opened by this key" not in error.message:
@@ -85,4 +91,4 @@ async def _show(way: Way, namespace: str, name: str, *, sarif: Path | None, as_j
     left_out = answers.plan.skipped if answers.plan is not None else ()
     shown = Shown(answers.reports, log, left_out)
     took = time.monotonic() - begun
-    return show_outcome(status, shown, as_json=as_json, sarif=sarif, interrupt=None, seconds=took)
+    return show_outcome(status, shown, form=form, sarif=sarif, interrupt=None, seconds=took)

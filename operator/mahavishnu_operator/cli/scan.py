@@ -15,6 +15,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode, looking
+from .output import OutputFormat
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 ALL = "all"
@@ -43,7 +44,10 @@ def scan(
     sarif: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF 2.1.0.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the summary and findings as one JSON object.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="How to print the report.")
+    ] = OutputFormat.TABLE,
     timeout: Annotated[
         int, typer.Option("--timeout", min=1, metavar="SECONDS", help="Seconds for the whole scan.")
     ] = 3600,
@@ -74,6 +78,7 @@ def scan(
     settings = load_settings()
     configure_logging(level="error" if settings.log_level == "info" else settings.log_level)
     root, tools = _existing_folder(path), _known_tools(tool or [])
+    form = OutputFormat.JSON if json_ else output
     for glob in (*(include or ()), *(exclude or ())):
         _refuse_undecodable(glob, what="the glob")
     if sarif is not None:
@@ -99,7 +104,7 @@ def scan(
             dispatcher_url=dispatcher_url,
             dispatcher_ca=dispatcher_ca,
             sarif=sarif,
-            as_json=json_,
+            form=form,
         )
         with looking():
             sys.exit(asyncio.run(run_cluster_scan(wanted)) or ExitCode.OK)
@@ -119,7 +124,7 @@ def scan(
         exclude=tuple(exclude or ()),
         timeout_seconds=timeout,
         sarif=sarif,
-        as_json=json_,
+        form=form,
     )
     with looking():
         sys.exit(asyncio.run(run_local_scan(request)) or ExitCode.OK)

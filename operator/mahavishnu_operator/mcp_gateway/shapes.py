@@ -6,17 +6,18 @@ success says `success` true where clients look for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mahavishnu_operator.api.answers import TaskAnswer
 from mahavishnu_operator.api.reasons import JobPhase, Reason
-from mahavishnu_operator.client import Job, Pool
+from mahavishnu_operator.client import Job, Pool, PoolState
 from mahavishnu_operator.support.text import printable
 
 Shape = dict[str, Any]
 
 MAX_ERROR = 1000  # characters of a sentence
+_WELL = (PoolState.RUNNING, PoolState.SCALING, PoolState.STOPPED)
 POOL_TYPES = {"local-process": "mahavishnu", "kubernetes": "kubernetes", "session-buddy": "session-buddy"}
 # What a result's status is called here.
 STATUSES = {"succeeded": "completed", "timed-out": "timeout", "cancelled": "cancelled"}
@@ -46,6 +47,16 @@ def pool_row(pool: Pool) -> Shape:
         "min_workers": pool.min_workers,
         "max_workers": pool.max_workers,
     }
+
+
+def pools_health(pools: Sequence[Pool]) -> Shape:
+    """Whether pools are healthy: all as wanted, some (degraded) or none (unhealthy)."""
+    well = [pool for pool in pools if pool.state in _WELL]
+    status = "healthy" if len(well) == len(pools) else "degraded" if well else "unhealthy"
+    coming = [pool for pool in pools if pool.state in (PoolState.PENDING, PoolState.INITIALIZING)]
+    if status == "unhealthy" and coming:
+        status = "degraded"  # nothing is wrong yet
+    return {"status": status, "pools_active": len(pools), "pools": [pool_row(pool) for pool in pools]}
 
 
 def pool_measures(pool: Pool, *, remembered: int = 0) -> Shape:

@@ -8,7 +8,6 @@ from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import JobPhase, Label
-from mahavishnu_operator.api.scanjob import RoutingStrategy
 from mahavishnu_operator.client import new_name
 from mahavishnu_operator.client.ids import name_of, shown
 from mahavishnu_operator.mcp_gateway.answering import READS, RUNS, add
@@ -16,6 +15,7 @@ from mahavishnu_operator.mcp_gateway.answers import Dispatched, Page, Ran, Workf
 from mahavishnu_operator.mcp_gateway.arguments import Id, PoolId, PoolIds, Prompt, Seconds, Words
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
 from mahavishnu_operator.mcp_gateway.reading import INLINE_BYTES, read_part
+from mahavishnu_operator.mcp_gateway.routing import routing_of, shared_only
 from mahavishnu_operator.mcp_gateway.running import (
     caller_notes,
     command_of,
@@ -25,12 +25,11 @@ from mahavishnu_operator.mcp_gateway.running import (
 )
 from mahavishnu_operator.mcp_gateway.schemas import answer_of
 from mahavishnu_operator.mcp_gateway.shapes import Shape
+from mahavishnu_operator.mcp_gateway.spawning import spawn_pool
 from mahavishnu_operator.mcp_gateway.telling import Progress
 from mahavishnu_operator.mcp_gateway.worker_types import AI_TYPES, NO_AI, check_worker_type
 from mahavishnu_operator.resources.protocol import Key, Obj
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
-
-from .pools import spawn_pool
 
 WORKFLOW_KEPT_SECONDS = 24 * 3600  # its result, after its end
 Selector = Annotated[
@@ -107,16 +106,23 @@ class ExecutingTools:
         if worker_type is not None and check_worker_type(worker_type) in AI_TYPES:
             raise InvalidInput(f"no pool has worker_type {shown(worker_type)}", hint=NO_AI)
         argv = command_of(prompt, None)
-        routing = self._routing(selector or pool_selector, caller_pool_allowlist, affinity_key)
+        allowed = caller_pool_allowlist
+        keys = [self._gateway.key(each, what="pool_id") for each in allowed] if allowed is not None else None
+        routing = routing_of(selector or pool_selector, pools=keys, affinity_key=affinity_key)
         shared = await self._client.pools.shared()
         if not (shared if shared is not None else await self._client.pools.list()):
             if not auto_spawn:
                 raise NotFound("there is no pool to choose from", hint="pool_spawn one, or say auto_spawn=true")
             await spawn_pool(
-                self._gateway, telling, pool_type="mahavishnu", worker_type="command", name="default", auto_scale=True
+                self._gateway,
+                pool_type="mahavishnu",
+                worker_type="command",
+                name="default",
+                auto_scale=True,
+                told=telling.of_pool,
             )
         spec = spec_of_command(
-            self._gateway, argv, pool=None, routing=await self._shared_only(routing), timeout=timeout
+            self._gateway, argv, pool=None, routing=await shared_only(self._client, routing), timeout=timeout
         )
         return await run_command(
             self._gateway,
@@ -156,7 +162,7 @@ class ExecutingTools:
             self._gateway,
             command_of(prompt, None),
             pool=None,
-            routing=await self._shared_only(self._routing(pool_selector, None, None)),
+            routing=await shared_only(self._client, routing_of(pool_selector, pools=None, affinity_key=None)),
             timeout=timeout,
             kept_seconds=WORKFLOW_KEPT_SECONDS,
         )
@@ -186,24 +192,3 @@ class ExecutingTools:
         result = await outcome(self._gateway, job)
         status = "completed" if result["success"] else "failed"
         return {**shape, "status": status, "result": result, "error": result["error"]}
-
-    async def _shared_only(self, routing: Obj) -> Obj:
-        shared = None if routing.get("pools") else await self._client.pools.shared()
-        return {**routing, "pools": list(shared)[:64]} if shared else routing
-
-    def _routing(self, selector: str, allowed: list[str] | None, affinity_key: str | None) -> Obj:
-        strategy = selector.strip().lower().replace("-", "_")
-        if strategy not in list(RoutingStrategy):
-            raise InvalidInput(
-                f"pool_selector {shown(selector)} is not known", hint=f"use one of {', '.join(RoutingStrategy)}"
-            )
-        if strategy == RoutingStrategy.AFFINITY and not affinity_key:
-            raise InvalidInput("affinity_key is missing", hint="pool_selector affinity sends equal keys to one pool")
-        routing: Obj = {"strategy": strategy}
-        if strategy == RoutingStrategy.AFFINITY:
-            routing["affinityKey"] = affinity_key
-        if allowed is not None:
-            if not allowed:
-                raise InvalidInput("caller_pool_allowlist is empty: no pool may run it")
-            routing["pools"] = sorted({self._gateway.key(each, what="pool_id").name for each in allowed})
-        return routing

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastmcp import FastMCP
 from pydantic import Field
 
-from mahavishnu_operator.api.reasons import Label
-from mahavishnu_operator.client import Pool, PoolState
-from mahavishnu_operator.client.pools import MEMORY, RESERVED
-from mahavishnu_operator.control.acceptance import DEFAULT_COMMANDS
+from mahavishnu_operator.client import Pool
 from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, SETS, add
 from mahavishnu_operator.mcp_gateway.answers import (
     PoolClosed,
@@ -32,14 +29,13 @@ from mahavishnu_operator.mcp_gateway.shapes import (
     failure,
     pool_measures,
     pool_row,
+    pools_health,
     sentence,
 )
-from mahavishnu_operator.mcp_gateway.telling import Progress, Telling
-from mahavishnu_operator.mcp_gateway.worker_types import backend_of, check_worker_type, note_on
-from mahavishnu_operator.scan.tools.registry import TOOLS
+from mahavishnu_operator.mcp_gateway.spawning import spawn_pool
+from mahavishnu_operator.mcp_gateway.telling import Progress
+from mahavishnu_operator.mcp_gateway.worker_types import check_worker_type, note_on
 from mahavishnu_operator.support.errors import InvalidInput, NotFound
-
-WELL = (PoolState.RUNNING, PoolState.SCALING, PoolState.STOPPED)
 
 
 def register(server: FastMCP, gateway: Gateway) -> None:
@@ -52,13 +48,6 @@ def register(server: FastMCP, gateway: Gateway) -> None:
     add(server, tools.pool_close, ENDS, answer_of(PoolClosed))
     add(server, tools.pool_close_all, ENDS, answer_of(PoolsClosed))
     add(server, tools.pool_health, READS, answer_of(PoolHealth))
-
-
-def allowed_commands(allow: tuple[str, ...]) -> tuple[str, ...]:
-    """What pools made here may run; empty: what the installation allows by itself."""
-    if "any" in allow:
-        return ("any",)
-    return tuple(dict.fromkeys((*DEFAULT_COMMANDS, *sorted(TOOLS), *allow))) if allow else ()
 
 
 class PoolTools:
@@ -97,7 +86,7 @@ class PoolTools:
         """
         pool = await spawn_pool(
             self._gateway,
-            telling,
+            told=telling.of_pool,
             pool_type=pool_type,
             name=name,
             min_workers=min_workers,
@@ -194,12 +183,7 @@ class PoolTools:
                 pools = await self._pools.list(namespace=self._gateway.scope)
         except NotFound as error:
             return failure(str(error), status="unhealthy", given={"pool_id": pool_id})
-        well = [pool for pool in pools if pool.state in WELL]
-        status = "healthy" if len(well) == len(pools) else "degraded" if well else "unhealthy"
-        coming = [pool for pool in pools if pool.state in (PoolState.PENDING, PoolState.INITIALIZING)]
-        if status == "unhealthy" and coming:
-            status = "degraded"  # nothing is wrong yet
-        return {"status": status, "pools_active": len(pools), "pools": [pool_row(pool) for pool in pools]}
+        return pools_health(pools)
 
     async def _measures(self, pool_id: str, remembered: Mapping[str, int]) -> Shape:
         try:
@@ -207,23 +191,3 @@ class PoolTools:
             return pool_measures(pool, remembered=remembered.get(str(pool.key), 0))
         except (NotFound, InvalidInput) as error:
             return failure(str(error), status="not_found", given={"pool_id": pool_id})
-
-
-async def spawn_pool(
-    gateway: Gateway, telling: Telling, *, pool_type: str, worker_type: str, name: str, **settings: Any
-) -> Pool:
-    """Make a pool, or settle this caller's own of that name, and wait for its workers."""
-    kind = check_worker_type(worker_type)
-    if name in (RESERVED, MEMORY):
-        raise InvalidInput(f"the name {name} is the gateway's own", hint="choose another name")
-    client = gateway.client
-    if settings.get("namespace"):
-        gateway.check_namespace(settings["namespace"])
-    return await client.pools.spawn(
-        name,
-        backend=backend_of(pool_type, default=client.default_backend),
-        allowed_commands=allowed_commands(gateway.options.allow),
-        annotations={Label.ASKED_WORKER_TYPE.value: kind},
-        told=telling.of_pool,
-        **settings,
-    )

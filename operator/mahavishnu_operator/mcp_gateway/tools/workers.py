@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
 from fastmcp import FastMCP
 from pydantic import Field
 
-from mahavishnu_operator.api.reasons import JobPhase, Label
-from mahavishnu_operator.client import Job, command_spec
-from mahavishnu_operator.client.following import Told
+from mahavishnu_operator.api.reasons import JobPhase
+from mahavishnu_operator.client import Job
 from mahavishnu_operator.client.workers import MOST, Held
 from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, RUNS, add
 from mahavishnu_operator.mcp_gateway.answers import (
@@ -24,18 +22,16 @@ from mahavishnu_operator.mcp_gateway.answers import (
     WorkersSpawned,
 )
 from mahavishnu_operator.mcp_gateway.arguments import Id
-from mahavishnu_operator.mcp_gateway.commands import argv_of, is_command
 from mahavishnu_operator.mcp_gateway.gateway import Gateway
-from mahavishnu_operator.mcp_gateway.reading import INLINE_BYTES, inline_of_many, read_part
-from mahavishnu_operator.mcp_gateway.running import outcome, run_command
+from mahavishnu_operator.mcp_gateway.on_workers import execute_on, find_worker, work_off, worker_row
+from mahavishnu_operator.mcp_gateway.reading import inline_of_many, read_part
+from mahavishnu_operator.mcp_gateway.running import outcome
 from mahavishnu_operator.mcp_gateway.schemas import answer_of, list_of, mapping_of
-from mahavishnu_operator.mcp_gateway.shapes import Shape, failure
+from mahavishnu_operator.mcp_gateway.shapes import Shape
+from mahavishnu_operator.mcp_gateway.spawning import allowed_commands
 from mahavishnu_operator.mcp_gateway.telling import Progress
-from mahavishnu_operator.mcp_gateway.worker_types import AI_TYPES, NO_AI, check_worker_type, note_on
-from mahavishnu_operator.resources.protocol import Key
-from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
-
-from .pools import allowed_commands
+from mahavishnu_operator.mcp_gateway.worker_types import check_worker_type, note_on
+from mahavishnu_operator.support.errors import InvalidInput, NotFound
 
 WorkerId = Annotated[Id, Field(description="A worker as worker_spawn and worker_list name it: namespace/name.")]
 WorkerIds = Annotated[list[Id], Field(max_length=MOST)]
@@ -91,7 +87,8 @@ class WorkerTools:
         self, telling: Progress, worker_id: WorkerId, prompt: Command, timeout: Timeout = 300.0
     ) -> Shape:
         """Run one command on one worker and wait for its end; while it is busy the command waits."""
-        return await self._execute(await self._held(worker_id), prompt, timeout=timeout, told=telling.of_job)
+        worker = await find_worker(self._gateway, worker_id)
+        return await execute_on(self._gateway, worker, prompt, timeout=timeout, told=telling.of_job)
 
     async def worker_execute_batch(
         self,
@@ -106,24 +103,9 @@ class WorkerTools:
         """
         if not worker_ids:
             raise InvalidInput("worker_ids is empty", hint="worker_spawn some first")
-        workers = [await self._held(each) for each in dict.fromkeys(worker_ids)]
+        workers = [await find_worker(self._gateway, each) for each in dict.fromkeys(worker_ids)]
         inline = inline_of_many(2 * len(prompts))  # each row is there twice
-        waiting = list(reversed(list(enumerate(prompts))))
-        rows: dict[int, Shape] = {}
-
-        async def work_off(worker: Held) -> None:
-            while waiting:
-                number, prompt = waiting.pop()
-                try:
-                    rows[number] = await self._execute(worker, prompt, timeout=timeout, inline=inline)
-                except MahavishnuError as error:
-                    rows[number] = failure(str(error), given={"worker_id": str(worker.key)})
-                await telling.say(f"{len(rows)} of {len(prompts)} commands done")
-
-        async with asyncio.TaskGroup() as group:
-            for worker in workers:
-                group.create_task(work_off(worker))
-        ordered = [rows[number] for number in range(len(prompts))]
+        ordered = await work_off(self._gateway, workers, prompts, timeout=timeout, inline=inline, told=telling.say)
         return {**{str(number): _batch_row(row) for number, row in enumerate(ordered)}, "result": ordered}
 
     async def worker_list(
@@ -182,37 +164,6 @@ class WorkerTools:
         status = "healthy" if len(alive) == len(workers) else "degraded" if alive else "unhealthy"
         return {"status": status, "workers_active": len(alive), "max_concurrent": MOST, "workers": rows}
 
-    async def _execute(
-        self, worker: Held, prompt: str, *, timeout: float, told: Told | None = None, inline: int = INLINE_BYTES
-    ) -> Shape:
-        if worker.worker_type in AI_TYPES and not is_command(prompt):
-            raise InvalidInput(f"worker {worker.key} was asked for as {worker.worker_type}", hint=NO_AI)
-        client = self._gateway.client
-        local = client.default_backend == "local-process"
-        spec = command_spec(
-            argv_of(prompt),
-            routing={"pools": [self._workers.pool.name], "workerName": worker.key.name},
-            path=str(self._gateway.options.workspace) if local else None,
-            timeout=timeout,
-        )
-        row = await run_command(
-            self._gateway,
-            spec,
-            namespace=worker.key.namespace,
-            timeout=timeout,
-            told=told,
-            notes={},
-            labels={Label.WORKER.value: worker.key.name},
-            inline=inline,
-        )
-        return _worker_row(worker.key, row)
-
-    async def _held(self, worker_id: str) -> Held:
-        held = await self._workers.get(self._gateway.key(worker_id, what="worker_id"))
-        if not held.alive:
-            raise NotFound(f"worker {held.key} has died", hint="worker_close it and worker_spawn another one")
-        return held
-
     async def _chosen(self, worker_ids: Sequence[str] | None) -> Sequence[Held]:
         if worker_ids is None:
             return await self._workers.list()
@@ -242,7 +193,7 @@ class WorkerTools:
 
     async def _collected(self, held: Held, job: Job | None, *, since: int, inline: int) -> Shape:
         if job is None:
-            return _worker_row(held.key, {"status": "pending", "output": "", "error": None, "success": False})
+            return worker_row(held.key, {"status": "pending", "output": "", "error": None, "success": False})
         if job.ended:
             row = await outcome(self._gateway, job, since=since, inline=inline)
         else:
@@ -252,26 +203,12 @@ class WorkerTools:
                 row |= {"output": part.text, "next_offset": part.end}
             except NotFound:
                 row |= {"output": "", "next_offset": since}  # it has not begun
-        return _worker_row(held.key, row)
+        return worker_row(held.key, row)
 
 
 def _last(jobs: Sequence[Job]) -> Job | None:
     """What a worker is at, or did last."""
     return next((job for job in jobs if not job.ended), jobs[-1] if jobs else None)
-
-
-def _worker_row(key: Key, row: Shape) -> Shape:
-    duration = row.get("duration", 0.0)
-    known = ("status", "success", "output", "error", "exit_code", "duration")
-    rest = {name: value for name, value in row.items() if name not in known and name != "worker_id"}
-    return {
-        "worker_id": str(key),
-        **{name: row.get(name) for name in known},
-        "duration": duration,
-        "duration_seconds": duration,
-        "has_output": bool(row.get("output")),
-        "metadata": rest,
-    }
 
 
 def _batch_row(row: Shape) -> Shape:
