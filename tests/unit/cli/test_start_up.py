@@ -28,6 +28,10 @@ print(*(name for name in sys.argv[2].split() if name in sys.modules))
         ("worker.pods worker.runner_host", "typer pydantic yaml aiohttp"),
         ("worker.runner", "structlog rich aiohttp pydantic"),
         ("cli.local_scan", "aiohttp mahavishnu_operator.resources.kubernetes"),
+        (
+            "cli.main mcp_gateway.on_workers mcp_gateway.remembering mcp_gateway.routing mcp_gateway.spawning",
+            "fastmcp mcp_types starlette uvicorn kopf",
+        ),
     ],
 )
 def test_a_program_loads_what_it_needs_alone(modules: str, without: str) -> None:
