@@ -93,6 +93,7 @@ def test_a_job_is_waited_for_shown_and_its_output_read(up: Up, tmp_path: Path) -
     row = answered(up.run("jobs", "wait", "good", "-o", "json"))[0]
     assert (row["status"], row["verdict"], row["pool_id"]) == ("succeeded", "passed", "default/shared")
     assert up.run("jobs", "logs", "good").stdout == "hello\n"
+    assert answered(up.run("jobs", "logs", "good", "-o", "json")) == [{"task": "first", "stdout": "hello\n"}]
     shown = answered(up.run("jobs", "show", "default/good", "-o", "json"))
     assert [(task["id"], task["status"], task["exitCode"]) for task in shown["tasks"]] == [("first", "succeeded", 0)]
     assert "first" in up.run("jobs", "show", "good").stdout
@@ -229,15 +230,17 @@ def test_doctor_names_what_is_there_and_how_to_get_the_rest(up: Up, tmp_path: Pa
 
 
 def test_as_a_plugin_of_kubectl_it_goes_where_kubectl_goes(up: Up) -> None:
-    plugin = str(Path(MAHAVISHNU).with_name("kubectl-mahavishnu"))
-    done = subprocess.run(
-        [plugin, "pool", "list", "-o", "json"],
-        env=environment(KUBECONFIG=str(up.data / "kubeconfig")),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "default/shared" in {row["pool_id"] for row in answered(done)}
+    def plugin(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(MAHAVISHNU).with_name("kubectl-mahavishnu")), *arguments],
+            env=environment(KUBECONFIG=str(up.data / "kubeconfig")),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert "default/shared" in {row["pool_id"] for row in answered(plugin("pool", "list", "-o", "json"))}
+    assert "shared" in plugin("get", "wp").stdout
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -17,6 +18,7 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, K
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
 from .cli_tools import Up, running_up
+from .cli_tools import run as command
 from .operator_tools import OperatorProcess, Site
 
 
@@ -99,6 +101,26 @@ async def test_pools_jobs_and_results_on_a_cluster(operator: OperatorProcess, si
     way = Way(site.resources.connection, url=operator.dispatcher)
     async with Client.over(way, namespace=site.namespace, created_by="alice") as client:
         await work_through(client, a_tree(root / "tree"))
+
+
+@pytest.mark.cluster
+async def test_the_command_line_does_the_same_on_a_cluster(operator: OperatorProcess, site: Site, root: Path) -> None:
+    place = (
+        "--kubeconfig",
+        str(site.cluster.kubeconfig),
+        "-n",
+        site.namespace,
+        "--dispatcher-url",
+        operator.dispatcher,
+    )
+    async with Client.over(Way(site.resources.connection), namespace=site.namespace) as client:
+        await client.pools.spawn("shell", max_workers=1, backend="local-process", timeout=60)
+    done = command("pool", "execute", "shell", "-p", "echo there", *place, cwd=root)
+    assert (done.returncode, done.stdout) == (0, "there\n"), done.stderr
+    (row,) = json.loads(command("jobs", "list", "-o", "json", *place).stdout)
+    assert (row["status"], row["pool_id"]) == ("succeeded", f"{site.namespace}/shell")
+    assert command("jobs", "logs", row["job_id"], *place).stdout == "there\n"
+    assert command("pool", "close", "shell", *place).returncode == 0
 
 
 async def test_another_client_reads_what_it_did_not_make(client: Client, up: Up) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,6 +125,7 @@ async def show_logs(
         str | None, typer.Option("--task", "-t", help="One task; without it, all that have output.")
     ] = None,
     stream: Annotated[Stream, typer.Option("--stream", help="Which of the two streams.")] = Stream.STDOUT,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Print what the tasks of a job wrote, as they wrote it, wherever it runs."""
     async with where.client() as client:
@@ -134,6 +135,11 @@ async def show_logs(
         if task is not None and not wanted:
             known = ", ".join(row.id for row in rows[:20]) or "none yet"
             raise NotFound(f"job {found.key} has no task {task!r}", hint=f"its tasks: {known}")
+        if output is not OutputFormat.TABLE:
+            texts = [(each, [page async for page in _pages(client, found, each, stream.value)]) for each in wanted]
+            value = [{"task": each, stream.value: b"".join(text).decode("utf-8", "replace")} for each, text in texts]
+            show(value, output, "")
+            return
         wrote = [await _copy(client, found, each, stream.value, named=len(wanted) > 1) for each in wanted]
     if not any(wrote):
         say(f"no task of job {found.key} wrote to {stream.value}" if rows else f"job {found.key} has no tasks yet")
@@ -211,14 +217,21 @@ async def _tasks(client: Client, job: Job) -> Sequence[TaskRow]:
 
 async def _copy(client: Client, job: Job, task: str, stream: str, *, named: bool) -> bool:
     """Copy a stream to stdout page by page, as bytes: it is the tool's own output. False: it is empty."""
-    offset = 0
-    while page := await client.jobs.output(job, task, stream=stream, offset=offset, limit=PAGE_BYTES):
-        if named and not offset:
+    wrote = False
+    async for page in _pages(client, job, task, stream):
+        if named and not wrote:
             sys.stdout.buffer.write(f"==> {task} <==\n".encode())
         sys.stdout.buffer.write(page)
-        offset += len(page)
+        wrote = True
     sys.stdout.buffer.flush()
-    return offset > 0
+    return wrote
+
+
+async def _pages(client: Client, job: Job, task: str, stream: str) -> AsyncIterator[bytes]:
+    offset = 0
+    while page := await client.jobs.output(job, task, stream=stream, offset=offset, limit=PAGE_BYTES):
+        yield page
+        offset += len(page)
 
 
 def _key(client: Client, text: str) -> Key:

@@ -13,7 +13,7 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
 from mahavishnu_operator.support.errors import NotFound
 
 from .output import say
-from .server import NamespaceOption, ServerOption, connect
+from .server import NamespaceOption, ServerOption, connect, goes_where_kubectl_goes
 
 if TYPE_CHECKING:
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
@@ -38,6 +38,13 @@ def logs(
     server: ServerOption = None,
 ) -> None:
     """Print what the tasks of a ScanJob wrote."""
+    if goes_where_kubectl_goes(server):  # an API server has no results: they come from the dispatcher behind it
+        from .jobs import show_logs
+        from .placing import Where
+
+        place = Where(namespace, None, None, None, None, None)
+        asyncio.run(show_logs(place, job, task, stream))
+        return
 
     async def run() -> None:
         async with connect(server) as resources:

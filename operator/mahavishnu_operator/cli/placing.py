@@ -22,7 +22,14 @@ import typer
 
 from .exits import ExitCode, looking
 from .output import OutputFormat
-from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
+from .server import (
+    ContextOption,
+    DispatcherCaOption,
+    DispatcherUrlOption,
+    KubeconfigOption,
+    ServerOption,
+    called_by_kubectl,
+)
 
 if TYPE_CHECKING:
     from mahavishnu_operator.client import Client
@@ -138,5 +145,4 @@ def _quiet() -> None:
 
 
 def _means_a_cluster() -> bool:
-    plugin = os.path.basename(sys.argv[0]).startswith("kubectl-")
-    return plugin or bool(os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST"))
+    return called_by_kubectl() or bool(os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST"))

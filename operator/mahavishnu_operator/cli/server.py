@@ -7,6 +7,7 @@ REST conventions.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,16 +56,32 @@ def find_server(server: str | None, *, kubeconfig: Path | None, context: str | N
     return Connection.from_kubeconfig(kubeconfig, context), False
 
 
+def called_by_kubectl() -> bool:
+    """It is `kubectl mahavishnu`."""
+    return os.path.basename(sys.argv[0]).startswith("kubectl-")
+
+
+def goes_where_kubectl_goes(server: str | None) -> bool:
+    """It is `kubectl mahavishnu`, and nobody has named another server, by flag or settings."""
+    from .settings import load_settings
+
+    return server is None and called_by_kubectl() and "url" not in load_settings().model_fields_set
+
+
 @asynccontextmanager
 async def connect(server: str | None) -> AsyncIterator[KubernetesResources]:
-    """The resources of that server (the flag, else the settings in force), closed at the end."""
+    """The resources of that server (the flag, else the settings in force, or kubectl's), closed at the end."""
     from mahavishnu_operator.resources.connection import Connection
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
 
     from .settings import load_settings
 
-    settings = load_settings()
-    resources = KubernetesResources(Connection.from_url(server or settings.url, token=settings.token or None))
+    if goes_where_kubectl_goes(server):
+        connection, _ = find_server(None, kubeconfig=None, context=None)
+    else:
+        settings = load_settings()
+        connection = Connection.from_url(server or settings.url, token=settings.token or None)
+    resources = KubernetesResources(connection)
     try:
         yield resources
     finally:
