@@ -241,6 +241,8 @@ def test_as_a_plugin_of_kubectl_it_goes_where_kubectl_goes(up: Up) -> None:
 
     assert "default/shared" in {row["pool_id"] for row in answered(plugin("pool", "list", "-o", "json"))}
     assert "shared" in plugin("get", "wp").stdout
+    ran = answered(plugin("pool", "execute", "shared", "-p", "echo plugged", "-o", "json"))
+    assert plugin("logs", ran["task_id"].partition("/")[2]).stdout == ran["output"] == "plugged\n"
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ async def show_report(
 
     from . import report
 
-    way = where.way()
+    way = await where.way()
     key = parse_id(job, namespace=where.namespace or way.connection.namespace or "default", what="job")
     return await report.show_report(way, key.namespace, key.name, sarif=sarif, form=output)
 

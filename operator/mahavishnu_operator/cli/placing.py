@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mahavishnu_operator.client import Client
     from mahavishnu_operator.client.door import Way
     from mahavishnu_operator.mcp_gateway.gateway import Gateway
+    from mahavishnu_operator.resources.connection import Connection
 
 Command = TypeVar("Command", bound=Callable[..., Coroutine[Any, Any, ExitCode | None]])  # its first parameter: Where
 NAMESPACE_HELP = "Namespace of bare names; default: the credentials' own, else default."
@@ -62,7 +63,7 @@ class Where:
     dispatcher_url: str | None
     dispatcher_ca: Path | None
 
-    def way(self) -> Way:
+    async def way(self) -> Way:
         """How the installation is reached."""
         from mahavishnu_operator.client.door import Way
 
@@ -75,6 +76,7 @@ class Where:
             if "url" in settings.model_fields_set or not _means_a_cluster():
                 url = settings.url
         connection, embedded = find_server(url, kubeconfig=self.kubeconfig, context=self.context)
+        embedded = embedded or (self.dispatcher_url is None and await _is_up(connection))
         return Way(connection, embedded, self.dispatcher_url, self.dispatcher_ca)
 
     @asynccontextmanager
@@ -82,7 +84,7 @@ class Where:
         """A client of it, closed at the end."""
         from mahavishnu_operator.client import Client
 
-        way = self.way()
+        way = await self.way()
         async with Client.over(way, namespace=self.namespace or way.connection.namespace or "default") as client:
             yield client
 
@@ -132,6 +134,22 @@ def command(
         return function
 
     return register
+
+
+async def _is_up(connection: Connection) -> bool:
+    """Whether a kubeconfig leads to a `mahavishnu up`, which is its own dispatcher."""
+    from mahavishnu_operator.resources.http import ApiSession
+    from mahavishnu_operator.resources.protocol import OUR_BUILD, Forbidden
+    from mahavishnu_operator.support.errors import NotFound
+
+    session = ApiSession(connection)
+    try:
+        said = await session.call("GET", "/version")
+    except (Forbidden, NotFound):  # a cluster's server may keep its version to itself; ours does not
+        return False
+    finally:
+        await session.close()
+    return OUR_BUILD in str(said.get("gitVersion", ""))
 
 
 def _quiet() -> None:

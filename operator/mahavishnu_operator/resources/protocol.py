@@ -20,6 +20,7 @@ from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.support.errors import MahavishnuError
 
 Obj = dict[str, Any]
+OUR_BUILD = "+mahavishnu."  # in the gitVersion of a server that is a `mahavishnu up`
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from mahavishnu_operator import __version__
 from mahavishnu_operator.api.reasons import API_VERSION, GROUP, VERSION
 from mahavishnu_operator.resources import schemas
-from mahavishnu_operator.resources.protocol import KINDS, Kind
+from mahavishnu_operator.resources.protocol import KINDS, OUR_BUILD, Kind
 
 from .answers import answer
 
@@ -45,7 +45,7 @@ def version_info() -> dict[str, str]:
     return {
         "major": "1",
         "minor": KUBERNETES_MINOR,
-        "gitVersion": f"v1.{KUBERNETES_MINOR}.0+mahavishnu.{__version__}",
+        "gitVersion": f"v1.{KUBERNETES_MINOR}.0{OUR_BUILD}{__version__}",
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",
