@@ -52,6 +52,9 @@ const leaving = call(
 await begun;
 abort.abort("no longer wanted");
 saw.cancelled = await leaving;
+// Connected as before: the call was given up by a notice alone.
+const [newest] = (await call("scan_list", { limit: 1 })).structuredContent.result;
+saw.ended = (await call("scan_wait", { job_id: newest.job_id, timeout: 30 })).structuredContent;
 await client.close();
 
 saw.without_token = await refusal(null);

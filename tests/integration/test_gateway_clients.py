@@ -93,14 +93,16 @@ async def job_running(client: Client) -> Job:
             await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_cancels_its_call_takes_its_work_with_it(up: Up) -> None:
-    async with Client.connect(up.url) as client, agent_of(up.url, mode=MODERN) as agent:
+@pytest.mark.parametrize("mode", [MODERN, LEGACY])
+async def test_a_client_that_cancels_its_call_and_stays_takes_its_work_with_it(up: Up, mode: str) -> None:
+    async with Client.connect(up.url) as client, agent_of(up.url, mode=mode) as agent:
         await client.pools.spawn("leaving", max_workers=1)
         call = asyncio.create_task(agent.call("pool_execute", pool_id="leaving", prompt="sleep 60"))
         job = await job_running(client)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         assert (await client.jobs.wait(job, timeout=30)).phase.value == "Cancelled"
+        assert (await agent.call("get_readiness"))["ready"] is True
 
 
 async def test_an_old_client_that_goes_away_takes_its_work_with_it(up: Up) -> None:

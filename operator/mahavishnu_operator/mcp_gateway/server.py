@@ -25,6 +25,7 @@ from mahavishnu_operator import __version__
 
 from . import prompts, resources
 from .answering import Answering
+from .cancelling import Cancelling
 from .gateway import Gateway
 from .tools import executing, health, memory, pools, scans, swarm, workers
 
@@ -60,7 +61,7 @@ async def mcp_routes(gateway: Gateway, registry: CollectorRegistry) -> AsyncIter
     app = make_server(gateway, registry).http_app(path=PATH, stateless_http=True, host_origin_protection=False)
     async with app.router.lifespan_context(app):
         try:
-            yield [Route(PATH, endpoint=app), Route("/health", _health)]
+            yield [Route(PATH, endpoint=Cancelling(app)), Route("/health", _health)]
         finally:
             await gateway.stop()
 
