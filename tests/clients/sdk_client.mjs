@@ -47,14 +47,15 @@ const begun = new Promise((resolve) => (running = resolve));
 const leaving = call(
   "pool_execute",
   { pool_id: pool, prompt: "sleep 60" },
-  { signal: abort.signal, onprogress: (notice) => / 1 running$/.test(notice.message) && running() },
+  { signal: abort.signal, onprogress: (notice) => /^running: .* 1 running$/.test(notice.message) && running() },
 ).catch((error) => error.message);
 await begun;
+const rows = (await call("scan_list", {})).structuredContent.result;
+const job_id = rows.find((row) => row.status === "running").job_id;
 abort.abort("no longer wanted");
 saw.cancelled = await leaving;
 // Connected as before: the call was given up by a notice alone.
-const [newest] = (await call("scan_list", { limit: 1 })).structuredContent.result;
-saw.ended = (await call("scan_wait", { job_id: newest.job_id, timeout: 30 })).structuredContent;
+saw.ended = (await call("scan_wait", { job_id, timeout: 30 })).structuredContent;
 await client.close();
 
 saw.without_token = await refusal(null);
