@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import time
@@ -194,6 +198,45 @@ def test_a_monitor_that_is_no_terminal_prints_a_line_for_each_change(up: Up) -> 
                 break
         process.kill()
     assert any(line.startswith("default/watched running: 1 of 1 workers ready") for line in lines)
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    """What a program has shown on a terminal when these words are on it, or when it has ended."""
+    shown, deadline = b"", time.monotonic() + DEADLINE_SECONDS
+    while words not in shown:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], shown
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # how Linux says that nobody has the other end open
+            break
+    return shown
+
+
+def test_on_a_terminal_the_monitor_follows_and_leaves_it_as_it_was(up: Up) -> None:
+    ours, theirs = pty.openpty()
+    command = [MAHAVISHNU, "pool", "monitor", "--server", up.url]
+    with subprocess.Popen(command, env=environment(NO_COLOR="1", TERM="xterm"), stdout=theirs) as process:
+        os.close(theirs)
+        shown = read_until(ours, b"default/shared")
+        process.send_signal(signal.SIGINT)
+        shown += read_until(ours, b"\x1b[?25h")  # the cursor is back
+    os.close(ours)
+    assert process.returncode == 130
+    assert b"\x1b[?25h" in shown
+    assert not re.search(rb"\x1b\[[0-9;]*[34][0-7]m", shown)  # no colour
+
+
+def test_who_stops_waiting_leaves_the_job_running(up: Up, tmp_path: Path) -> None:
+    submit(up, tmp_path, "slow", "sleep, '600'")
+    command = [MAHAVISHNU, "jobs", "wait", "slow", "--server", up.url]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "waiting for job default/slow\n"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, "interrupted: what was waited for goes on" in said) == (130, True)
+    assert not answered(up.run("jobs", "show", "slow", "-o", "json"))["ended"]
+    up.run("jobs", "cancel", "slow")
 
 
 def test_workers_are_spawned_used_and_closed(up: Up) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -97,10 +98,15 @@ async def wait_for_jobs(
     """
     from mahavishnu_operator.api.reasons import Verdict
 
-    from .outcome import exit_code
+    from .following import unless_interrupted
+    from .outcome import exit_code, exit_code_of_signal, listen_for_signals
 
     async with where.client() as client:
-        ended = await _wait(client, [_key(client, each) for each in job], timeout=timeout)
+        work = _wait(client, [_key(client, each) for each in job], timeout=timeout)
+        ended, interrupt = await unless_interrupted(work, listen_for_signals())
+    if ended is None:
+        say("interrupted: what was waited for goes on")
+        return exit_code_of_signal(interrupt or signal.SIGINT)
     print_jobs(ended, output)
     for each in ended:
         if not each.ended:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ async def monitor(
     ] = None,
     all_namespaces: AllNamespacesOption = False,
     output: OutputOption = OutputFormat.TABLE,
-) -> None:
+) -> ExitCode:
     """Show how busy pools are: a table that follows them on a terminal, a line for each change elsewhere."""
     from mahavishnu_operator.mcp_gateway.remembering import count_answers
     from mahavishnu_operator.mcp_gateway.shapes import pool_measures
@@ -52,12 +52,14 @@ async def monitor(
     async with where.gateway() as gateway:
         client = gateway.client
         if watch or (watch is None and output is OutputFormat.TABLE and sys.stdout.isatty()):
-            await _follow(client, None if all_namespaces else client.namespace, _keys(client, pools))
-            return
+            return await _until_interrupted(
+                _follow(client, None if all_namespaces else client.namespace, _keys(client, pools))
+            )
         found = await _chosen(client, pools, all_namespaces=all_namespaces)
         remembered = await count_answers(gateway)
     measures = {str(pool.key): pool_measures(pool, remembered=remembered.get(str(pool.key), 0)) for pool in found}
     show(measures, output, _table(found))
+    return ExitCode.OK
 
 
 async def health(
@@ -88,6 +90,15 @@ def _keys(client: Client, pools: Sequence[str] | None) -> Sequence[Key]:
     from mahavishnu_operator.client import parse_id
 
     return [parse_id(each, namespace=client.namespace, what="pool") for each in pools or ()]
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, None]) -> ExitCode:
+    """Until a signal, after which the terminal is as it was before."""
+    from .following import unless_interrupted
+    from .outcome import exit_code_of_signal, listen_for_signals
+
+    _, interrupt = await unless_interrupted(work, listen_for_signals())
+    return exit_code_of_signal(interrupt) if interrupt is not None else ExitCode.OK
 
 
 async def _follow(client: Client, namespace: str | None, keys: Sequence[Key]) -> None:
