@@ -16,11 +16,13 @@ Binaries are built when tests are collected, not in a fixture: a first build tak
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -183,11 +185,19 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """The name of a fresh namespace in `cluster` whose default service account is there; deleted afterwards."""
+    with fresh_namespace(cluster) as name:
+        yield name
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster, **labels: str) -> Iterator[str]:
+    """The name of a namespace with those labels, its default service account there: before, Pods would be refused."""
     name = f"test-{secrets.token_hex(5)}"
-    cluster.kubectl("create", "namespace", name)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
+    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [space, account]})
     try:
-        # Until then Pods are refused.
-        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=30s")
+        cluster.kubectl("apply", "--server-side", "-f", "-", input=objects)  # a controller may make the account first
         yield name
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def helm(helm_binary: Path, server: Cluster, tmp_path_factory: pytest.TempPathFa
     return Helm(helm_binary, tmp_path_factory.mktemp("helm"), server.kubeconfig)
 
 
-@pytest.fixture
-def older(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chart of an earlier version, whose kinds lack a category, and jobs a field."""
-    chart = tmp_path / "chart"
+    chart = tmp_path_factory.mktemp("older") / "chart"
     shutil.copytree(CHART, chart)
     for file in (chart / "files" / "crds").glob("*.yaml"):
         definition = yaml.safe_load(file.read_text())
@@ -58,11 +59,26 @@ def older(tmp_path: Path) -> Path:
 @pytest.fixture
 def release(helm: Helm, server: Cluster, older: Path) -> Iterator[tuple[str, ...]]:
     """The release of the earlier version, with an object of its kinds."""
+    with installed(helm, server, older):
+        yield RELEASE
+
+
+@pytest.fixture(scope="class")
+def kept_release(helm: Helm, server: Cluster, older: Path) -> Iterator[None]:
+    """The same, for tests that leave it as it is."""
+    with installed(helm, server, older):
+        yield
+
+
+@contextmanager
+def installed(helm: Helm, server: Cluster, older: Path) -> Iterator[None]:
     helm.run("install", RELEASE[0], str(older), *RELEASE[1:], "--create-namespace", "--take-ownership")
     served(server)
     server.kubectl("apply", "-f", "-", input=json.dumps(JOB))
-    yield RELEASE
-    helm.run("uninstall", *RELEASE, "--ignore-not-found")
+    try:
+        yield
+    finally:
+        helm.run("uninstall", *RELEASE, "--ignore-not-found")
 
 
 def test_an_upgrade_brings_the_newer_kinds_and_keeps_objects_and_certificate(
@@ -119,43 +135,41 @@ def test_an_uninstall_keeps_kinds_objects_volume_and_certificate_and_a_new_insta
     assert (certificate(server), job(server)) == before
 
 
-def test_kinds_that_somebody_else_applied_are_not_taken_unasked(
-    helm: Helm, server: Cluster, release: tuple[str, ...]
-) -> None:
-    with pytest.raises(HelmError, match=r"scanjobs\.mahavishnu\.dev.*invalid ownership metadata"):
-        helm.run("install", "second", str(CHART), "--namespace", "default")
+@pytest.mark.usefixtures("kept_release")
+class TestWhileItStands:
+    def test_kinds_that_somebody_else_applied_are_not_taken_unasked(self, helm: Helm, server: Cluster) -> None:
+        with pytest.raises(HelmError, match=r"scanjobs\.mahavishnu\.dev.*invalid ownership metadata"):
+            helm.run("install", "second", str(CHART), "--namespace", "default")
 
+    def test_a_second_release_for_some_namespaces_stands_beside_the_first(self, helm: Helm, server: Cluster) -> None:
+        values = "watchNamespaces={kube-public},crds.install=false,rbac.userRoles=false"
+        helm.run("install", "second", str(CHART), "--namespace", "default", "--set", values)
+        second = server.as_service_account(namespace="default", name="second-mahavishnu-operator")
+        try:
+            assert may(second, "create pods", "kube-public")
+            assert not may(second, "create pods", "default")
+            assert may(second, "create tokenreviews", "default")
+        finally:
+            helm.run("uninstall", "second", "--namespace", "default")
 
-def test_a_second_release_for_some_namespaces_stands_beside_the_first(
-    helm: Helm, server: Cluster, release: tuple[str, ...]
-) -> None:
-    values = "watchNamespaces={kube-public},crds.install=false,rbac.userRoles=false"
-    helm.run("install", "second", str(CHART), "--namespace", "default", "--set", values)
-    second = server.as_service_account(namespace="default", name="second-mahavishnu-operator")
-    try:
-        assert may(second, "create pods", "kube-public")
-        assert not may(second, "create pods", "default")
-        assert may(second, "create tokenreviews", "default")
-    finally:
-        helm.run("uninstall", "second", "--namespace", "default")
-
-
-@pytest.mark.parametrize(
-    ("role", "allowed", "refused"),
-    [
-        ("view", ["get workerpools", "watch scanjobs"], ["create scanjobs", "patch workerpools/scale"]),
-        ("edit", ["create scanjobs", "patch workerpools/scale"], ["create workerpools", "patch scanjobs/status"]),
-        ("admin", ["create workerpools", "deletecollection scanjobs"], ["patch workerpools/status"]),
-    ],
-)
-def test_people_get_their_rights_by_the_roles_of_the_cluster(
-    server: Cluster, release: tuple[str, ...], role: str, allowed: list[str], refused: list[str]
-) -> None:
-    server.kubectl("create", "serviceaccount", f"a-{role}")
-    server.kubectl("create", "rolebinding", f"a-{role}", f"--clusterrole={role}", f"--serviceaccount=default:a-{role}")
-    person = server.as_service_account(namespace="default", name=f"a-{role}")
-    until(lambda: all(may(person, each, "default") for each in allowed))  # a controller aggregates them
-    assert not [each for each in refused if may(person, each, "default")]
+    @pytest.mark.parametrize(
+        ("role", "allowed", "refused"),
+        [
+            ("view", ["get workerpools", "watch scanjobs"], ["create scanjobs", "patch workerpools/scale"]),
+            ("edit", ["create scanjobs", "patch workerpools/scale"], ["create workerpools", "patch scanjobs/status"]),
+            ("admin", ["create workerpools", "deletecollection scanjobs"], ["patch workerpools/status"]),
+        ],
+    )
+    def test_people_get_their_rights_by_the_roles_of_the_cluster(
+        self, server: Cluster, role: str, allowed: list[str], refused: list[str]
+    ) -> None:
+        server.kubectl("create", "serviceaccount", f"a-{role}")
+        server.kubectl(
+            "create", "rolebinding", f"a-{role}", f"--clusterrole={role}", f"--serviceaccount=default:a-{role}"
+        )
+        person = server.as_service_account(namespace="default", name=f"a-{role}")
+        until(lambda: all(may(person, each, "default") for each in allowed))  # a controller aggregates them
+        assert not [each for each in refused if may(person, each, "default")]
 
 
 def certificate(server: Cluster) -> dict[str, str]:

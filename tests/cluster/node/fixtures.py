@@ -11,7 +11,6 @@ All these tests are one group of xdist, apart from that of `cluster`: the two cl
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 
 from tests.cluster.build import BuildError, ensure
 from tests.cluster.client import Cluster
-from tests.cluster.fixtures import choose_provider, docker_daemon_answers
+from tests.cluster.fixtures import choose_provider, docker_daemon_answers, fresh_namespace
 from tests.images.building import Image, ensure_image, ensure_pause_image
 
 from .cluster import NODE_CLUSTER, NodeCluster
@@ -187,12 +186,5 @@ def operator_image(load_image: Callable[[Image], str]) -> str:
 @pytest.fixture
 def node_namespace(node_cluster: Cluster) -> Iterator[str]:
     """A fresh namespace in `node_cluster` that admits restricted Pods alone; deleted afterwards with all in it."""
-    name = f"test-{secrets.token_hex(5)}"
-    node_cluster.kubectl("create", "namespace", name)
-    node_cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    try:
-        # Until then Pods are refused.
-        node_cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=60s")
+    with fresh_namespace(node_cluster, **{"pod-security.kubernetes.io/enforce": "restricted"}) as name:
         yield name
-    finally:
-        node_cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
