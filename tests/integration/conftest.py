@@ -9,6 +9,7 @@ import pytest
 
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.worker.descendants import spare_children
 from tests.cluster.client import Cluster
 from tests.cluster.fixtures import FIXTURES
 
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             used = set(getattr(item, "fixturenames", ()))
             if item.path.is_relative_to(Path(__file__).parent) and used & SERVERS and not used & FIXTURES:
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture
+def spared_children() -> Iterator[None]:
+    """For tests that do a runner's work in this process: servers that other tests share are children of it too."""
+    with spare_children():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mahavishnu_operator.api.wire import ArchiveSource, GitSource, PlanTask, ScanTask, SourceSpec
+from mahavishnu_operator.worker.descendants import spare_children
 from mahavishnu_operator.worker.git_words import Failed
 from mahavishnu_operator.worker.messages import Piece, Place, Prepared, Start
 from mahavishnu_operator.worker.sources import Files, Preparing
@@ -19,6 +21,8 @@ from tests.unit.scan.trees import git, repository, write
 
 from .git_server import GitServer, git_server
 from .source_tools import archive_of
+
+pytestmark = pytest.mark.usefixtures("spared_children")
 
 
 @pytest.fixture
@@ -199,3 +203,17 @@ async def test_what_runs_a_program_stays_in_its_own_folder(tmp_path: Path) -> No
     cancel: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     ended = await supervise(("/bin/pwd",), cwd=str(tmp_path), environment=environment, limits=limits, cancel=cancel)
     assert (Path(ended.stdout.decode().strip()), Path.cwd()) == (tmp_path.resolve(), before)
+
+
+async def test_what_ran_before_in_the_same_program_is_left_alone(tmp_path: Path) -> None:
+    cancel: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    limits, environment = Limits(timeout_seconds=20, output_bytes=1000), {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            with spare_children():
+                await supervise(
+                    ("/bin/true",), cwd=str(tmp_path), environment=environment, limits=limits, cancel=cancel
+                )
+            assert other.poll() is None
+        finally:
+            other.kill()

@@ -17,6 +17,8 @@ from tests.cluster.pki import Authority
 
 from .git_servers import PASSWORD, USERNAME, Repository, Sshd, as_mounted, https_git
 
+pytestmark = pytest.mark.usefixtures("spared_children")
+
 BASIC = {"username": USERNAME, "password": PASSWORD}
 
 

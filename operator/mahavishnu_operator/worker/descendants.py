@@ -3,7 +3,8 @@
 The pressure: a tool may fork, start a new session, fork twice so that its child belongs to init, fork faster than
 it is looked for, and hang. A child subreaper gets such orphans instead of init, so nothing leaves the tree; and a
 signal to a process group reaches also those that are being forked at that moment. What must stay true: after
-`end_all` no descendant is left; only descendants are ever signalled. Linux only.
+`end_all` no descendant is left; only descendants are ever signalled, and of those none that was there before somebody
+else's program called on us. Linux only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PAUSE_SECONDS = 0.002
 _QUIET_ROUNDS = 3  # with spared children the kernel cannot say "none left": look again before believing it
 STUCK_SECONDS = 20.0
+
+_spared: frozenset[int] = frozenset()
 
 
 class Stuck(Exception):
@@ -53,6 +56,17 @@ def give_up_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+@contextmanager
+def spare_children() -> Iterator[None]:
+    """Meanwhile the children that this process has now are none of ours: it is a program that uses these modules."""
+    global _spared
+    before, _spared = _spared, frozenset(children_of(os.getpid()))
+    try:
+        yield
+    finally:
+        _spared = before
+
+
 def children_of(pid: int) -> list[int]:
     """Direct children, zombies too; [] when there is no such process."""
     if not _HAS_CHILD_FILES:  # a kernel without CONFIG_PROC_CHILDREN: read the parent of every process instead
@@ -79,7 +93,7 @@ def _read(path: str) -> bytes:
 
 def below(*, spare: Collection[int] = ()) -> Iterator[int]:
     """All descendants of this process but those pids and what is below them. Zombies are among them."""
-    left = [pid for pid in children_of(os.getpid()) if pid not in spare]
+    left = [pid for pid in children_of(os.getpid()) if pid not in spare and pid not in _spared]
     while left:
         pid = left.pop()
         yield pid
@@ -97,6 +111,8 @@ def resident_bytes() -> int:
 
 def has_children() -> bool:
     """Whether this process has any child; for a subreaper: any descendant. One call, no race."""
+    if _spared:
+        return any(pid not in _spared for pid in children_of(os.getpid()))
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
