@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -24,7 +22,7 @@ from .remote_runners import RemoteRunners
 from .runners import ChildRunners
 from .scratch import remove_scratch
 from .scratch_space import scratch_space
-from .stops import ignore_stops, on_stops
+from .stops import on_stops, run_to_its_end
 
 log = structlog.get_logger(__name__)
 
@@ -41,17 +39,9 @@ def run_agent(config: WorkerConfig, *, parent_pipe: bool = False) -> int:
     descendants.become_subreaper()
     descendants.hide_memory()
     if config.runner_socket:
-        return asyncio.run(_to_its_end(_run_with_host(config)))
+        return run_to_its_end(_run_with_host(config))
     with scratch_space(Path(config.work_dir)) as scratch:
-        return asyncio.run(_to_its_end(_run(config, scratch, parent_pipe=parent_pipe)))
-
-
-async def _to_its_end(work: Coroutine[Any, Any, int]) -> int:
-    """The exit code of the work. One more signal to stop must not make a death of an end in peace."""
-    try:
-        return await work
-    finally:
-        ignore_stops()
+        return run_to_its_end(_run(config, scratch, parent_pipe=parent_pipe))
 
 
 async def _run(config: WorkerConfig, scratch: Path, *, parent_pipe: bool) -> int:

@@ -23,7 +23,7 @@ from .config import HostConfig
 from .hosting import DESCRIPTORS, ORDERS, Begin, Begun, Channel, End, Ended, Hello, close_all
 from .runners import ChildRunners
 from .scratch_space import scratch_space
-from .stops import ignore_stops, on_stops
+from .stops import on_stops, run_to_its_end
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def run_host(config: HostConfig) -> int:
         confine = ()
     with scratch_space(Path(config.work_dir)) as scratch:
         runners = ChildRunners(scratch, shared=confine)
-        return asyncio.run(_serve(Path(config.socket), runners, config.patience_seconds))
+        return run_to_its_end(_serve(Path(config.socket), runners, config.patience_seconds))
 
 
 async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) -> int:
@@ -58,7 +58,6 @@ async def _serve(agent: Path, runners: ChildRunners, patience_seconds: float) ->
     try:
         await Host(channel, runners).serve()
     finally:
-        ignore_stops()
         descendants.end_all()
     return 0
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,7 +23,14 @@ def on_stops(call: Callable[[], object]) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
 
 
-def ignore_stops() -> None:
-    """From now on: the work has ended."""
-    for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)
+def run_to_its_end(work: Coroutine[Any, Any, int]) -> int:
+    """Run a loop for the work; its exit code. One more signal to stop must not make a death of an end in peace."""
+    return asyncio.run(_then_ignored(work))
+
+
+async def _then_ignored(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        return await work
+    finally:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
