@@ -15,7 +15,7 @@ from mahavishnu_operator.support.errors import NotFound
 from .exits import ExitCode
 from .logs import PAGE_BYTES, Stream
 from .output import OutputFormat, age, as_page, as_table, say, show
-from .placing import AllNamespacesOption, OutputOption, Where, command
+from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
 
 if TYPE_CHECKING:
     from mahavishnu_operator.api.answers import TaskRow
@@ -32,7 +32,7 @@ JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB...", help="names
 async def list_jobs(
     where: Where,
     all_namespaces: AllNamespacesOption = False,
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that you made by client or gateway.")] = False,
+    mine: MineOption = False,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """List jobs, oldest first."""
@@ -40,7 +40,7 @@ async def list_jobs(
         jobs = await client.jobs.list(namespace=None if all_namespaces else "", mine=mine)
         space = client.namespace
     if not jobs and output is OutputFormat.TABLE:
-        say(f"no jobs in {'any namespace' if all_namespaces else f'namespace {space}'}")
+        say_there_are_none("jobs", space, everywhere=all_namespaces)
         return
     print_jobs(sorted(jobs, key=lambda job: job.order), output)
 

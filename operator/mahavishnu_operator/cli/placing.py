@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from .exits import ExitCode, looking
-from .output import OutputFormat
+from .output import OutputFormat, say
 from .server import (
     ContextOption,
     DispatcherCaOption,
@@ -43,6 +43,7 @@ NamespaceOption = Annotated[str | None, typer.Option("--namespace", "-n", help=N
 LongNamespaceOption = Annotated[str | None, typer.Option("--namespace", help=NAMESPACE_HELP)]
 OutputOption = Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")]
 AllNamespacesOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="From all namespaces.")]
+MineOption = Annotated[bool, typer.Option("--mine", help="Only those that you made by client or gateway.")]
 _OPTIONS = {
     "server": ServerOption,
     "kubeconfig": KubeconfigOption,
@@ -102,6 +103,11 @@ class Where:
                 yield gateway
             finally:
                 await gateway.stop()
+
+
+def say_there_are_none(what: str, namespace: str, *, everywhere: bool) -> None:
+    """What a person reads in place of an empty table."""
+    say(f"no {what} in {'any namespace' if everywhere else f'namespace {namespace}'}")
 
 
 def command(

@@ -12,7 +12,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from .exits import ExitCode
 from .gateways import AllowOption
 from .output import OutputFormat, as_table, say, show
-from .placing import AllNamespacesOption, OutputOption, Where, command
+from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
 
 if TYPE_CHECKING:
     from mahavishnu_operator.client import Pool
@@ -69,7 +69,7 @@ async def spawn(
 async def list_pools(
     where: Where,
     all_namespaces: AllNamespacesOption = False,
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that you made by client or gateway.")] = False,
+    mine: MineOption = False,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """List pools."""
@@ -77,7 +77,7 @@ async def list_pools(
         pools = await client.pools.list(namespace=None if all_namespaces else "", mine=mine)
         space = client.namespace
     if not pools and output is OutputFormat.TABLE:
-        say(f"no pools in {'any namespace' if all_namespaces else f'namespace {space}'}")
+        say_there_are_none("pools", space, everywhere=all_namespaces)
         return
     print_pools(pools, output)
 
