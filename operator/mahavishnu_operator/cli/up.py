@@ -13,7 +13,7 @@ from .gateways import HOW_TO_SERVE_AGENTS, AllowOption, WorkspaceOption, can_ser
 from .output import say
 
 if TYPE_CHECKING:
-    from mahavishnu_operator.control.embedded import Mount
+    from mahavishnu_operator.control.embedded import EmbeddedEngine, Mount
     from mahavishnu_operator.control.engine import EngineOptions
 
 DEFAULT_PORT = 8680
@@ -65,23 +65,24 @@ def up(
 
 async def _serve(options: EngineOptions, port: int, mount: Mount | None) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
+    from mahavishnu_operator.support.racing import first
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with EmbeddedEngine(options, port=port, mount=mount) as engine:
-        say(f"serving on {engine.url}; state in {options.data_dir}")
-        say(f"try: mahavishnu get wp --server {engine.url}")
-        if mount is not None:
-            say(f"agents: {engine.url}/mcp")
-        elif not can_serve_agents():
-            say(f"agents are not served: {HOW_TO_SERVE_AGENTS}")
-        say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")
-        waiting = asyncio.create_task(stopping.wait())
-        failed = asyncio.create_task(engine.failed())
-        done, _ = await asyncio.wait({waiting, failed}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if failed in done:
-            failed.result()
-        failed.cancel()
+        # Whoever is told the address may ask /healthz at once.
+        if await first(stopping.wait(), engine.listed(), engine.failed()) == 1:
+            _say_what_is_served(engine, options.data_dir, agents=mount is not None)
+            await first(stopping.wait(), engine.failed())
         say("stopping: workers finish or hand their leases back")
+
+
+def _say_what_is_served(engine: EmbeddedEngine, data_dir: Path, *, agents: bool) -> None:
+    say(f"serving on {engine.url}; state in {data_dir}")
+    say(f"try: mahavishnu get wp --server {engine.url}")
+    if agents:
+        say(f"agents: {engine.url}/mcp")
+    elif not can_serve_agents():
+        say(f"agents are not served: {HOW_TO_SERVE_AGENTS}")
+    say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")

@@ -109,6 +109,10 @@ class EmbeddedEngine:
         """Who gets which task."""
         return self._engine.dispatch
 
+    async def listed(self) -> None:
+        """Wait until the objects are listed: from then on /healthz answers that all is well."""
+        await self._engine.synced.wait()
+
     async def failed(self) -> None:
         """Wait until something that everything depends on has failed, and raise that."""
         await self._engine.failed()

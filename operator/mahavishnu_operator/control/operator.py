@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -23,6 +22,7 @@ from starlette.applications import Starlette
 from mahavishnu_operator.dispatch.server import is_loopback
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.support.racing import first
 
 from .engine import Engine, EngineOptions
 from .kopf_feed import KopfFeed
@@ -66,10 +66,10 @@ async def run_operator(options: OperatorOptions) -> None:
         engine = await stack.enter_async_context(Engine(resources, options.engine, own_watch=False))
         feed = KopfFeed(options.connection, engine.observe, namespaces=options.engine.namespaces)
         await _serve_probes(stack, options, engine, lambda: feed.heard.silent(answering_since=engine.answering_since))
-        if await _first(stopping.wait(), engine.synced.wait(), engine.failed()) == 1:
+        if await first(stopping.wait(), engine.synced.wait(), engine.failed()) == 1:
             log.info("both kinds are listed; watching", server=options.connection.server)
             async with feed:
-                await _first(stopping.wait(), feed.ended(), engine.failed())
+                await first(stopping.wait(), feed.ended(), engine.failed())
         log.info("stopping: local workers finish or hand their leases back")
 
 
@@ -83,17 +83,3 @@ async def _serve_probes(
     host, port = listener.getsockname()[:2]
     await stack.enter_async_context(serve(Starlette(routes=routes), listener))
     log.info("probes listen", url=f"http://{host}:{port}/healthz")
-
-
-async def _first(*works: Coroutine[Any, Any, object]) -> int:
-    """Wait until one of them ends; answers which, the lowest of several, or raises what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        ended = next(number for number, task in enumerate(tasks) if task.done())
-        tasks[ended].result()
-        return ended
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
