@@ -128,6 +128,7 @@ def test_a_scan_reported_by_jobs_report_is_the_same_as_by_report(up: Up, tmp_pat
     assert up.run("jobs", "wait", "scanned").returncode == 1
     report = answered(up.run("jobs", "report", "scanned", "-o", "json"), code=1)
     assert report["findings"]["total"] == 1
+    assert report["seconds"] == answered(up.run("jobs", "show", "scanned", "-o", "json"))["seconds"]
     assert yaml.safe_load(up.run("jobs", "report", "scanned", "-o", "yaml").stdout)["sarif"] == report["sarif"]
 
 

@@ -173,6 +173,7 @@ def test_logs_head_only_tasks_that_wrote_something(up: Up, tmp_path: Path, kubec
     )
     wait_complete(up, kubectl_binary, "some")
     assert up.run("logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
+    assert up.run("jobs", "logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
     silent = up.run("logs", "some", "--stream", "stderr")
     assert (silent.stdout, silent.stderr) == ("", "no task of scanjob default/some wrote to stderr\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mahavishnu_operator.support.errors import InvalidInput
+
+from .extras import require
 
 if TYPE_CHECKING:
     from mahavishnu_operator.control.embedded import EmbeddedEngine, Mount, Mounted
@@ -35,18 +36,9 @@ AllowOption = Annotated[
 ]
 
 
-HOW_TO_SERVE_AGENTS = "pip install 'mahavishnu-operator[gateway]'"
-
-
-def can_serve_agents() -> bool:
-    """Whether the library of the gateway is installed; it is not loaded by asking."""
-    return importlib.util.find_spec("fastmcp") is not None
-
-
 def gateway_options(workspace: Path | None, allow: list[str] | None, *, all_namespaces: bool) -> GatewayOptions:
     """The options, checked. InvalidInput: the folder is not there, a name is none, or a library is missing."""
-    if not can_serve_agents():
-        raise InvalidInput("the MCP gateway needs a library that is not installed", hint=HOW_TO_SERVE_AGENTS)
+    require("gateway", what="the MCP gateway")
     folder = workspace or Path.cwd()
     if not folder.is_dir():
         raise InvalidInput(f"--workspace {folder} is not a folder", hint="make it first, or correct the name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from mahavishnu_operator.support.errors import NotFound
 
 from .exits import ExitCode
 from .logs import PAGE_BYTES, Stream
-from .output import OutputFormat, age, as_page, as_table, say, show
+from .output import OutputFormat, Outputs, age, as_page, as_table, say, show
 from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
 
 if TYPE_CHECKING:
@@ -146,7 +145,8 @@ async def show_logs(
             value = [{"task": each, stream.value: b"".join(text).decode("utf-8", "replace")} for each, text in texts]
             show(value, output, "")
             return
-        wrote = [await _copy(client, found, each, stream.value, named=len(wanted) > 1) for each in wanted]
+        outputs, named = Outputs(), len(wanted) > 1
+        wrote = [await _copy(client, found, each, stream.value, outputs, named=named) for each in wanted]
     if not any(wrote):
         say(f"no task of job {found.key} wrote to {stream.value}" if rows else f"job {found.key} has no tasks yet")
 
@@ -221,15 +221,12 @@ async def _tasks(client: Client, job: Job) -> Sequence[TaskRow]:
         return ()
 
 
-async def _copy(client: Client, job: Job, task: str, stream: str, *, named: bool) -> bool:
-    """Copy a stream to stdout page by page, as bytes: it is the tool's own output. False: it is empty."""
+async def _copy(client: Client, job: Job, task: str, stream: str, outputs: Outputs, *, named: bool) -> bool:
+    """Copy a stream page by page. False: it is empty."""
     wrote = False
     async for page in _pages(client, job, task, stream):
-        if named and not wrote:
-            sys.stdout.buffer.write(f"==> {task} <==\n".encode())
-        sys.stdout.buffer.write(page)
+        outputs.write(page, heading=task if named and not wrote else "")
         wrote = True
-    sys.stdout.buffer.flush()
     return wrote
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
 from mahavishnu_operator.support.errors import NotFound
 
-from .output import say
+from .output import Outputs, say
 from .server import NamespaceOption, ServerOption, connect, goes_where_kubectl_goes
 
 if TYPE_CHECKING:
@@ -60,11 +59,10 @@ def logs(
             if task and not wanted:
                 known = ", ".join(row["id"] for row in rows[:20]) or "none yet"
                 raise NotFound(f"scanjob {namespace}/{job} has no task {task!r}", hint=f"its tasks: {known}")
-            wrote = False
+            wrote, outputs = False, Outputs()
             for name in wanted:
-                heading = f"==> {name} <==\n" if len(wanted) > 1 else ""
                 path = f"/results/v1/jobs/{uid}/tasks/{name}/output?stream={stream.value}"
-                wrote |= await _copy(resources, path, heading=heading)
+                wrote |= await _copy(resources, path, outputs, heading=name if len(wanted) > 1 else "")
             if not wrote:
                 say(
                     f"no task of scanjob {namespace}/{job} wrote to {stream.value}"
@@ -75,13 +73,10 @@ def logs(
     asyncio.run(run())
 
 
-async def _copy(resources: KubernetesResources, path: str, *, heading: str) -> bool:
-    """Copy a stream to stdout page by page, as bytes: it is the tool's own output. False: it is empty."""
+async def _copy(resources: KubernetesResources, path: str, outputs: Outputs, *, heading: str) -> bool:
+    """Copy a stream page by page. False: it is empty."""
     offset = 0
     while page := await resources.get_bytes(f"{path}&offset={offset}&limit={PAGE_BYTES}"):
-        if not offset:
-            sys.stdout.buffer.write(heading.encode())
-        sys.stdout.buffer.write(page)
+        outputs.write(page, heading="" if offset else heading)
         offset += len(page)
-    sys.stdout.buffer.flush()
     return offset > 0

@@ -10,6 +10,8 @@ import typer
 
 from mahavishnu_operator.support.errors import InvalidInput
 
+from .extras import require
+
 if TYPE_CHECKING:
     from mahavishnu_operator.backends.kubernetes.settings import KubernetesSettings
 
@@ -99,6 +101,7 @@ def operator(
     Whoever may create a WorkerPool and a ScanJob runs code beside the operator once --enable-local-process is given;
     --path-root bounds what they can read through source.path.
     """
+    require("operator", what="`mahavishnu operator`")
     from mahavishnu_operator.support.logs import configure_logging
 
     from .settings import git_authorities, load_settings

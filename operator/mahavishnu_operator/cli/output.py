@@ -107,6 +107,21 @@ def _job_row(obj: Obj) -> list[str]:
     ]
 
 
+class Outputs:
+    """What tasks wrote, copied to stdout as bytes: it is the tools' own. A heading is a line of its own."""
+
+    def __init__(self) -> None:
+        self._in_a_line = False
+
+    def write(self, page: bytes, *, heading: str = "") -> None:
+        """The next piece; `heading`: the task that it is the first of."""
+        if heading:
+            sys.stdout.buffer.write(b"\n" * self._in_a_line + f"==> {heading} <==\n".encode())
+        sys.stdout.buffer.write(page)
+        sys.stdout.buffer.flush()
+        self._in_a_line = not page.endswith(b"\n")
+
+
 def say(text: str) -> None:
     """A line for the person, on stderr; its words may be a tool's own."""
     print(printable(text), file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,12 +58,13 @@ async def show_report(way: Way, namespace: str, name: str, *, sarif: Path | None
     """Print the report of a job that has ended; the exit code of its scan. Conflict: it has not."""
     from mahavishnu_operator.api.reasons import JobPhase
     from mahavishnu_operator.client.door import Key256
+    from mahavishnu_operator.client.jobs import Job
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
     from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key
 
     from .outcome import Shown, show_outcome
 
-    begun, key, resources = time.monotonic(), Key(namespace, name), KubernetesResources(way.connection)
+    key, resources = Key(namespace, name), KubernetesResources(way.connection)
     try:
         for tried in range(1, TRIES + 1):
             secret = Key256()
@@ -90,5 +90,4 @@ async def show_report(way: Way, namespace: str, name: str, *, sarif: Path | None
         await resources.close()
     left_out = answers.plan.skipped if answers.plan is not None else ()
     shown = Shown(answers.reports, log, left_out)
-    took = time.monotonic() - begun
-    return show_outcome(status, shown, form=form, sarif=sarif, interrupt=None, seconds=took)
+    return show_outcome(status, shown, form=form, sarif=sarif, interrupt=None, seconds=Job.of(job).seconds)

@@ -15,6 +15,7 @@ from mahavishnu_operator.support.errors import InvalidInput
 from mahavishnu_operator.support.text import printable
 
 from .exits import ExitCode, looking
+from .extras import require
 from .output import OutputFormat
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
@@ -112,6 +113,7 @@ def scan(
     for name, value in (options | {"--server": server, "--dispatcher-url": dispatcher_url}).items():
         if value is not None:
             raise InvalidInput(f"{name} does nothing without --cluster", hint="give both options, or neither")
+    require("engine", what="a scan on this machine")
     from .local_scan import ScanRequest, run_local_scan
     from .staffing import count_processors
 

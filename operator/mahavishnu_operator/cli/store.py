@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .extras import require
 from .output import say
 
 DataOption = Annotated[
@@ -29,6 +30,7 @@ def migrate(
     ] = None,
 ) -> None:
     """Copy a SQLite store into an empty PostgreSQL database, in one transaction. Stop its operator first."""
+    require("operator", what="`mahavishnu store migrate`")
     from mahavishnu_operator.store.copying import migrate_to_postgres
 
     from .settings import load_settings

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .gateways import HOW_TO_SERVE_AGENTS, AllowOption, WorkspaceOption, can_serve_agents, gateway_mount
+from .extras import how_to_get, missing_modules, require
+from .gateways import AllowOption, WorkspaceOption, gateway_mount
 from .output import say
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def up(
 
     State survives a kill and a restart on the same folder. Stop it with Ctrl-C.
     """
+    require("engine", what="`mahavishnu up`")
     from mahavishnu_operator.control.engine import EngineOptions
     from mahavishnu_operator.support.logs import configure_logging
 
@@ -59,7 +61,7 @@ def up(
         git_ca=git_authorities(settings),
         lease_seconds=settings.lease_seconds,
     )
-    mount = gateway_mount(workspace, allow) if mcp or (mcp is None and can_serve_agents()) else None
+    mount = gateway_mount(workspace, allow) if mcp or (mcp is None and not missing_modules("gateway")) else None
     asyncio.run(_serve(options, port, mount))
 
 
@@ -83,6 +85,6 @@ def _say_what_is_served(engine: EmbeddedEngine, data_dir: Path, *, agents: bool)
     say(f"try: mahavishnu get wp --server {engine.url}")
     if agents:
         say(f"agents: {engine.url}/mcp")
-    elif not can_serve_agents():
-        say(f"agents are not served: {HOW_TO_SERVE_AGENTS}")
+    elif missing_modules("gateway"):
+        say(f"agents are not served: {how_to_get('gateway')}")
     say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")

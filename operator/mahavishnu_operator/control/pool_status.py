@@ -68,7 +68,9 @@ def last_scale(state: PoolState, decision: PoolDecision, old: Mapping[str, Any] 
     before = old["to"] if old else 0
     if decision.wanted == before:
         return dict(old) if old else None
-    if state.spec is not None and state.spec.suspend:
+    if state.refusal is not None:
+        reason = state.refusal.reason
+    elif state.spec is not None and state.spec.suspend:
         reason = Reason.POOL_SUSPENDED
     elif state.scaled is not None and state.scaled[0] == decision.wanted:
         reason = state.scaled[1]
@@ -170,6 +172,8 @@ def _moving(decision: PoolDecision) -> bool:
 
 def _scaling(state: PoolState, decision: PoolDecision, scaling: ScaleDecision) -> Wish:
     census, wanted = decision.census, decision.wanted
+    if state.refusal is not None and not census.existing:
+        return Wish(ConditionType.SCALING_ACTIVE, False, state.refusal.reason, state.refusal.message)
     if state.spec is not None and state.spec.suspend and not census.existing:
         return Wish(ConditionType.SCALING_ACTIVE, False, Reason.POOL_SUSPENDED)
     if per_task.is_per_task(state.spec):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mahavishnu_operator.cli.describing import describe_object
-from mahavishnu_operator.cli.output import OutputFormat, age, as_table, dump, object_table
+from mahavishnu_operator.cli.output import OutputFormat, Outputs, age, as_table, dump, object_table
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL
 from mahavishnu_operator.support.text import printable
 
@@ -83,3 +83,12 @@ def test_a_description_shows_conditions_and_events_in_words() -> None:
     assert "phase: Succeeded" in page
     assert "Completed" in page
     assert "4 tasks" in page
+
+
+def test_a_heading_is_a_line_of_its_own_whatever_the_task_before_it_wrote(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    outputs = Outputs()
+    for heading, page in (("a", b"[\n"), ("", b"]"), ("b", b"\xff\n"), ("c", b"x")):
+        outputs.write(page, heading=heading)
+    assert capfdbinary.readouterr().out == b"==> a <==\n[\n]\n==> b <==\n\xff\n==> c <==\nx"

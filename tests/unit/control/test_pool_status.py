@@ -11,6 +11,7 @@ from mahavishnu_operator.control.acceptance import Refusal
 from mahavishnu_operator.control.autoscaling import ScaleDecision
 from mahavishnu_operator.control.census import PoolState
 from mahavishnu_operator.control.crashes import CrashHistory
+from mahavishnu_operator.control.pool_reconciler import NO_WORKERS
 from mahavishnu_operator.control.pool_status import pool_status
 from mahavishnu_operator.control.pools import decide_pool
 from mahavishnu_operator.dispatch.protocol import PoolLoad
@@ -77,8 +78,14 @@ ROWS: list[tuple[str, PoolState, dict[str, tuple[str, str]]]] = [
         {
             "Accepted": ("False", "BackendDisabled"),
             "BackendReachable": ("Unknown", "BackendDisabled"),
+            "ScalingActive": ("False", "BackendDisabled"),
             "Stalled": ("True", "BackendDisabled"),
         },
+    ),
+    (
+        "refused, and its spec cannot be read",
+        state(NO_WORKERS, refusal=Refusal(Reason.NOT_IMPLEMENTED, "not yet")),
+        {"Ready": ("False", "NotImplemented"), "ScalingActive": ("False", "NotImplemented")},
     ),
 ]
 
@@ -117,6 +124,8 @@ def test_the_latest_scale_is_remembered_by_the_status_itself() -> None:
     assert status(state(spec(replicas=3)), first)["lastScale"] == first["lastScale"]
     down = status(state(spec(replicas=3, suspend=True)), first)["lastScale"]
     assert (down["from"], down["to"], down["reason"]) == (3, 0, "PoolSuspended")
+    refused = status(state(NO_WORKERS, refusal=Refusal(Reason.NOT_IMPLEMENTED, "not yet")), first)["lastScale"]
+    assert (refused["to"], refused["reason"]) == (0, "NotImplemented")
 
 
 def test_a_pool_that_never_scaled_has_no_latest_scale() -> None:
