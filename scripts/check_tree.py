@@ -1,4 +1,4 @@
-"""Rules of the tree that no linter knows: module length, locks without addresses, nothing of one machine.
+"""Rules of the tree that no linter knows: module length, and locks without addresses.
 
 Prints every breach with its file and exits 1 when there is one.
 """
