@@ -7,8 +7,8 @@ import sys
 
 from mahavishnu_operator.support.errors import InvalidInput
 
-from .agent import run_agent
 from .config import WorkerConfig, parse_config
+from .lean import leave_out_what_no_worker_uses
 
 MAX_LINE_BYTES = 256 * 1024
 
@@ -26,6 +26,9 @@ def _first_line() -> bytes:
 
 def main() -> int:
     """The exit code of the agent; 2 for a configuration that cannot be used."""
+    leave_out_what_no_worker_uses()
+    from .agent import run_agent
+
     try:
         return run_agent(parse_config(_first_line(), WorkerConfig), parent_pipe=True)
     except InvalidInput as error:

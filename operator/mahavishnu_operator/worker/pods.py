@@ -16,12 +16,14 @@ from msgspec.structs import replace
 from mahavishnu_operator.support.errors import InvalidInput
 
 from .config import HostConfig, WorkerConfig, parse_config
+from .lean import leave_out_what_no_worker_uses
 
 USAGE = 2
 
 
 def run_program(name: str, arguments: Sequence[str]) -> int:
     """Run that one of PROGRAMS to its end; the exit code, 2 for a configuration that cannot be used."""
+    leave_out_what_no_worker_uses()
     try:
         if len(arguments) != 1:
             raise InvalidInput(f"{name} wants its configuration as one argument", hint="it is for Pods")
