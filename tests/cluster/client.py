@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .requests import Requests
+
 KUBECTL_TIMEOUT = 60.0
 
 
@@ -63,6 +65,11 @@ class Cluster:
         if check and done.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(args)}: exit code {done.returncode}\n{done.stderr.strip()}")
         return done
+
+    @functools.cached_property
+    def requests(self) -> Requests:
+        """Requests as this user without a kubectl each: for what every test does."""
+        return Requests(self.kubeconfig, self.kubectl_binary)
 
     def json(self, *args: str) -> Any:
         """What `kubectl ARGS -o json` prints, parsed. Raises KubectlError."""

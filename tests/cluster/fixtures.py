@@ -16,7 +16,6 @@ Binaries are built when tests are collected, not in a fixture: a first build tak
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -193,11 +192,11 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def fresh_namespace(cluster: Cluster, **labels: str) -> Iterator[str]:
     """The name of a namespace with those labels, its default service account there: before, Pods would be refused."""
     name = f"test-{secrets.token_hex(5)}"
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
-    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [space, account]})
+    spaces, accounts = "/api/v1/namespaces", f"/api/v1/namespaces/{name}/serviceaccounts"
     try:
-        cluster.kubectl("apply", "--server-side", "-f", "-", input=objects)  # a controller may make the account first
+        cluster.requests.send("POST", spaces, {"metadata": {"name": name, "labels": labels}})
+        # A controller may have made it already.
+        cluster.requests.send("POST", accounts, {"metadata": {"name": "default"}}, accept=(409,))
         yield name
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+        cluster.requests.send("DELETE", f"{spaces}/{name}", accept=(404, 409))
