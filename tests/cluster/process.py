@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 READY_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
@@ -45,13 +46,27 @@ class Program:
     user: tuple[int, int] | None = None
 
 
+class Spawned(Protocol):
+    """A process that was started: what is used of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class ServerProcess:
     """A program that runs at most once at a time; its log is one file, appended to by every start."""
 
     def __init__(self, program: Program, log: Path) -> None:
         self.program = program
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Spawned | None = None
 
     @property
     def running(self) -> bool:
@@ -75,7 +90,7 @@ class ServerProcess:
             raise ClusterError(f"{self.program.name} is running already (pid {self.pid}): stop or kill it first")
         self._process = _spawner.submit(self._spawn).result()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> Spawned:
         user = "{}:{}".format(*self.program.user or ("", ""))
         command = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), user, *self.program.argv]
         with self.log.open("ab") as log:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from .forked_command import command_server
+from tests.cluster.process import Spawned
+
+from .forked_command import RunningCommand, command_server
 
 MAHAVISHNU = str(Path(sys.executable).with_name("mahavishnu"))
 DEADLINE_SECONDS = 60.0
@@ -51,7 +53,7 @@ def run_program(
 class Up:
     """A running `mahavishnu up`."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, data: Path) -> None:
+    def __init__(self, process: Spawned, url: str, data: Path) -> None:
         self.process, self.url, self.data = process, url, data
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -66,13 +68,24 @@ class Up:
         return below
 
 
+def start_serving(*arguments: str, log: Path) -> RunningCommand:
+    """A command that serves, its lines in that file."""
+    with log.open("wb") as out:
+        server, stream = command_server(servers=True), out.fileno()
+        return server.start(list(arguments), cwd=str(Path.cwd()), env=environment(), out=stream, err=stream)
+
+
 @contextmanager
-def running_up(data: Path, *options: str, program: str = MAHAVISHNU) -> Iterator[Up]:
-    """`mahavishnu up` on free ports; ended with SIGTERM."""
+def running_up(data: Path, *options: str, program: str | None = None) -> Iterator[Up]:
+    """`mahavishnu up` on free ports, or what that program makes of it; ended with SIGTERM."""
     log = data.with_suffix(".log")
-    with log.open("w") as stderr:
-        command = [program, "up", "--data", str(data), "--port", "0", "--dispatch-port", "0", *options]
-        process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL, text=True)
+    arguments = ["up", "--data", str(data), "--port", "0", "--dispatch-port", "0", *options]
+    process: Spawned
+    if program is None:
+        process = start_serving(*arguments, log=log)
+    else:
+        with log.open("w") as stderr:
+            process = subprocess.Popen([program, *arguments], env=environment(), stderr=stderr)
     try:
         yield Up(process, _address(process, log), data)
     finally:
@@ -86,7 +99,7 @@ def running_up(data: Path, *options: str, program: str = MAHAVISHNU) -> Iterator
             raise
 
 
-def _address(process: subprocess.Popen[str], log: Path) -> str:
+def _address(process: Spawned, log: Path) -> str:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(r"serving on (http://\S+);", log.read_text()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -18,7 +19,9 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, EventT
 from tests.cluster.client import Cluster
 from tests.cluster.pki import KeyPair
 from tests.cluster.ports import PortReservation
-from tests.cluster.process import Program, ServerProcess
+from tests.cluster.process import Program, ServerProcess, Spawned
+
+from .forked_command import command_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRDS, DEPLOY = REPOSITORY / "crds", REPOSITORY / "deploy"
@@ -51,6 +54,16 @@ class Entrance:
     certificate: KeyPair
     authority: Path
     name: str = ""
+
+
+class _Forked(ServerProcess):
+    """A `mahavishnu` that has its modules loaded, with the rest of its program's command line."""
+
+    def _spawn(self) -> Spawned:
+        arguments, cwd, env = list(self.program.argv[1:]), str(Path.cwd()), dict(os.environ)
+        with self.log.open("ab") as log:
+            server, stream = command_server(servers=True), log.fileno()
+            return server.start(arguments, cwd=cwd, env=env, out=stream, err=stream, new_session=True)
 
 
 class OperatorProcess:
@@ -91,7 +104,7 @@ class OperatorProcess:
         if worker_image:
             command += ["--worker-image", worker_image, "--dispatcher-url", self.dispatcher]
         program = Program("mahavishnu operator", tuple(command), self._not_ready)
-        self.process = ServerProcess(program, folder / "operator.log")
+        self.process = _Forked(program, folder / "operator.log")
 
     def __enter__(self) -> OperatorProcess:
         self.start()

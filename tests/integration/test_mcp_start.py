@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 from fastmcp.client.auth import BearerAuth
 
-from .cli_tools import DEADLINE_SECONDS, MAHAVISHNU, Up, environment, run, running_up
+from .cli_tools import DEADLINE_SECONDS, Up, environment, run, running_up, start_serving
+from .forked_command import RunningCommand
 from .gateway_tools import agent_of
 
 TOKEN = "a-token-of-more-than-16-characters"
 
 
 @contextmanager
-def gateway_process(up: Up, folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def gateway_process(up: Up, folder: Path, *options: str) -> Iterator[tuple[str, RunningCommand]]:
     """`mahavishnu mcp start` on a free port."""
     log = folder / f"gateway-{time.monotonic_ns()}.log"
-    command = [MAHAVISHNU, "mcp", "start", "--port", "0", "--server", up.url, "--workspace", str(folder), *options]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL)
+    told = ["--port", "0", "--server", up.url, "--workspace", str(folder), *options]
+    process = start_serving("mcp", "start", *told, log=log)
     try:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := re.search(r"serving agents on (http://\S+)/mcp", log.read_text())):
