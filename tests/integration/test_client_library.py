@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mahavishnu_operator.api.reasons import API_VERSION, Label
+from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.client import Client, Happened, Job, command_spec, scan_spec
 from mahavishnu_operator.client.door import Way
 from mahavishnu_operator.client.pools import PoolRefused
@@ -76,7 +76,7 @@ async def work_through(client: Client, root: Path) -> None:
 async def keep_what_is_declared(client: Client) -> None:
     """A pool of this caller's label that a GitOps tool applies stays when all are closed."""
     key = Key(client.namespace, "declared")
-    metadata = {"name": key.name, "namespace": key.namespace, "labels": {Label.CREATED_BY.value: client.created_by}}
+    metadata = {"name": key.name, "namespace": key.namespace, "labels": client.maker.labels}
     spec = {"backend": "local-process", "minWorkers": 0, "maxWorkers": 0}
     pool = {"apiVersion": API_VERSION, "kind": WORKER_POOL.kind, "metadata": metadata, "spec": spec}
     await client.resources.apply(WORKER_POOL, pool, field_manager="kustomize-controller")

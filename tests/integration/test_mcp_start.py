@@ -129,6 +129,20 @@ def test_off_loopback_it_does_not_start_without_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--server", "http://127.0.0.1:9"), "needs a cluster"),
+        (("--transport", "stdio"), "you are who your kubeconfig says"),
+        (("--host", "0.0.0.0"), "--tls-cert"),
+    ],
+)
+def test_where_no_token_can_be_reviewed_it_does_not_start(options: tuple[str, ...], words: str) -> None:
+    done = run("mcp", "start", "--auth", "token-review", *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
     ("text", "mode", "words"),
     [("short", 0o600, "has 5 characters"), (TOKEN, 0o644, "others can read"), ("\n", 0o600, "there is no token")],
 )

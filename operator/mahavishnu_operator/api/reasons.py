@@ -192,7 +192,9 @@ class Label(StrEnum):
     ACCESS_KEY = f"{GROUP}/access-key-sha256"  # annotation: the SHA-256 of the key that a person shows the dispatcher
     SCAN_JOB_UID = f"{GROUP}/scanjob-uid"  # of a Job that brings the files of a ScanJob: which one
     TRY = f"{GROUP}/try"  # annotation of such a Job: which try it is, from 1
-    CREATED_BY = f"{GROUP}/created-by"  # who asked for an object through the gateway
+    CREATED_BY = f"{GROUP}/created-by"  # who asked for an object through the gateway; on a cluster: proven
+    CREATED_BY_NAME = f"{GROUP}/created-by-name"  # annotation: the whole name of that user
+    CLAIMED_BY = f"{GROUP}/claimed-by"  # who made an object on a cluster, as their client says; nothing proves it
     CALLER_KIND = f"{GROUP}/caller-kind"  # annotation: what kind of program asked for a ScanJob, in its own words
     PARENT_SESSION = f"{GROUP}/parent-session"  # annotation: the session of theirs that it belongs to
     WORKFLOW = f"{GROUP}/workflow"  # annotation: the workflow_id that a ScanJob's name was made from

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import stat
+from contextlib import AsyncExitStack
 from enum import StrEnum
-from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mahavishnu_operator.support.errors import InvalidInput
 
+from .entrances import (
+    HOW_TO_BE_LET_IN,
+    AllowedHostOption,
+    AudienceOption,
+    Auth,
+    AuthOption,
+    Entrance,
+    PlainOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TokenFileOption,
+    read_token,
+)
 from .gateways import AllowOption, WorkspaceOption, gateway_options
 from .output import say
 from .server import (
@@ -31,8 +42,7 @@ if TYPE_CHECKING:
     from mahavishnu_operator.mcp_gateway.gateway import GatewayOptions
 
 DEFAULT_PORT = 8680
-SHORTEST_TOKEN = 16
-HOW_TO_BE_LET_IN = "send `Authorization: Bearer ...` with the token of this gateway, as its --token-file has it"
+DEFAULT_AUDIENCE = "mahavishnu-gateway"
 
 app = typer.Typer(help="The MCP gateway: agents drive pools and jobs.", no_args_is_help=True)
 
@@ -67,14 +77,13 @@ def start(
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Serve all namespaces.")] = False,
     workspace: WorkspaceOption = None,
     allow: AllowOption = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option("--token-file", metavar="FILE", help="Ask callers for this token.  [env: MAHAVISHNU_MCP_TOKEN]"),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", metavar="NAME", help="Name by which it is called besides loopback's (repeat)."),
-    ] = None,
+    auth: AuthOption = Auth.SHARED_TOKEN,
+    audience: AudienceOption = DEFAULT_AUDIENCE,
+    token_file: TokenFileOption = None,
+    allowed_host: AllowedHostOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    allow_plain_http: PlainOption = False,
     dispatcher_url: DispatcherUrlOption = None,
     dispatcher_ca: DispatcherCaOption = None,
 ) -> None:
@@ -90,12 +99,29 @@ def start(
     settings = load_settings()
     configure_logging(level=settings.log_level if transport is Transport.HTTP else "warning")
     options = gateway_options(workspace, allow, all_namespaces=all_namespaces)
-    token = _read_token(token_file) if token_file is not None else settings.mcp_token
+    entrance = Entrance(
+        host=host,
+        port=port,
+        auth=auth,
+        audience=audience,
+        token=read_token(token_file) if token_file is not None else settings.mcp_token,
+        allowed_hosts=(*(allowed_host or ()), host),
+        certificate=tls_cert,
+        key=tls_key,
+        allow_plain_http=allow_plain_http,
+    )
     if transport is Transport.HTTP:
-        _check_reach(host, token)
+        entrance.check()
+    elif auth is Auth.TOKEN_REVIEW:
+        raise InvalidInput("--auth token-review is for HTTP", hint="over stdio you are who your kubeconfig says")
     clustered = kubeconfig or context or os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
     url = server if server is not None or clustered else settings.url
     connection, embedded = find_server(url, kubeconfig=kubeconfig, context=context)
+    if embedded and auth is Auth.TOKEN_REVIEW:
+        raise InvalidInput(
+            f"--auth token-review needs a cluster, and {connection.server} is a `mahavishnu up`",
+            hint="name a --kubeconfig, or take a --token-file",
+        )
     way = Way(connection, embedded, dispatcher_url, dispatcher_ca)
     where = namespace or connection.namespace or "default"
     if transport is Transport.STDIO:
@@ -103,8 +129,7 @@ def start(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         asyncio.run(_stdio(way, where, options))
     else:
-        hosts = (*(allowed_host or ()), host)
-        asyncio.run(_http(way, where, options, host=host, port=port, token=token, hosts=hosts))
+        asyncio.run(_http(way, where, options, entrance))
 
 
 async def _stdio(way: Way, namespace: str, options: GatewayOptions) -> None:
@@ -116,61 +141,40 @@ async def _stdio(way: Way, namespace: str, options: GatewayOptions) -> None:
         await serve_stdio(Gateway(client, options))
 
 
-async def _http(
-    way: Way, namespace: str, options: GatewayOptions, *, host: str, port: int, token: str, hosts: tuple[str, ...]
-) -> None:
+async def _http(way: Way, namespace: str, options: GatewayOptions, entrance: Entrance) -> None:
     from prometheus_client import CollectorRegistry
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
 
     from mahavishnu_operator.client import Client
     from mahavishnu_operator.control.serving import listen, serve
+    from mahavishnu_operator.mcp_gateway.admitting import Admitting, Callers
     from mahavishnu_operator.mcp_gateway.gateway import Gateway
+    from mahavishnu_operator.mcp_gateway.reviews import Reviews
     from mahavishnu_operator.mcp_gateway.server import mcp_routes, probe_routes
+    from mahavishnu_operator.resources.kubernetes import KubernetesResources
     from mahavishnu_operator.resources.rest.guard import Guard
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    listener, registry = listen(host, port), CollectorRegistry()
-    async with Client.over(way, namespace=namespace) as client:
-        gateway = Gateway(client, options)
-        async with mcp_routes(gateway, registry) as routes:
-            served = Starlette(
-                routes=[*routes, *probe_routes(gateway, registry)],
-                middleware=[Middleware(Guard, allowed_hosts=hosts, token=token or None, hint=HOW_TO_BE_LET_IN)],
-            )
-            async with serve(served, listener):
-                shown = f"[{host}]" if ":" in host else host
-                say(f"serving agents on http://{shown}:{listener.getsockname()[1]}/mcp for {way.connection.server}")
-                await stopping.wait()
-                say("stopping: work that was begun goes on")
-                await gateway.stop()
-
-
-def _check_reach(host: str, token: str) -> None:
-    """InvalidInput when others could reach it and nothing is asked of them."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not token:
-        raise InvalidInput(
-            f"--host {host} lets others reach the gateway, and whoever reaches it runs commands",
-            hint="name a --token-file that only you can read, or stay on 127.0.0.1",
-        )
-    if token and len(token) < SHORTEST_TOKEN:
-        raise InvalidInput(f"the token has {len(token)} characters", hint=f"take {SHORTEST_TOKEN} or more, at random")
-
-
-def _read_token(file: Path) -> str:
-    try:
-        mode = file.stat().st_mode
-        text = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the token in {file} cannot be read: {error}") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise InvalidInput(f"others can read the token in {file}", hint=f"chmod 600 {file}")
-    if not text:
-        raise InvalidInput(f"there is no token in {file}", hint="write one line into it")
-    return text
+    listener, registry = listen(entrance.host, entrance.port), CollectorRegistry()
+    reviewing = entrance.auth is Auth.TOKEN_REVIEW
+    token = None if reviewing else entrance.token or None
+    guards = [Middleware(Guard, allowed_hosts=entrance.allowed_hosts, token=token, hint=HOW_TO_BE_LET_IN)]
+    async with AsyncExitStack() as stack:
+        resources = KubernetesResources(way.connection)
+        stack.push_async_callback(resources.close)
+        client = await stack.enter_async_context(Client(resources, way, namespace=namespace))
+        gateway = Gateway(client, options, told_apart=reviewing)
+        if reviewing:
+            callers = Callers(client, Reviews(resources, entrance.audience), everywhere=options.all_namespaces)
+            guards.append(Middleware(Admitting, callers=callers))
+        routes = [*await stack.enter_async_context(mcp_routes(gateway, registry)), *probe_routes(gateway, registry)]
+        served = Starlette(routes=routes, middleware=guards)
+        async with serve(served, listener, certificate=entrance.certificate, key=entrance.key):
+            where = f"{entrance.scheme}://{entrance.shown_host}:{listener.getsockname()[1]}/mcp"
+            say(f"serving agents on {where} for {way.connection.server}")
+            await stopping.wait()
+            say("stopping: work that was begun goes on")
+            await gateway.stop()

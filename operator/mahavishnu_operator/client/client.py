@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import getpass
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -11,11 +12,11 @@ from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import Resources
 
-from .door import Way
+from .door import Doors, Way
 from .events import Happening, watch_happenings
-from .following import Following
-from .ids import label_value
+from .following import Following, MayWatch
 from .jobs import Jobs
+from .making import Maker
 from .notes import Notes
 from .pools import Pools
 from .workers import Workers
@@ -26,28 +27,24 @@ LOCAL, CLUSTER = "local-process", "kubernetes"
 class Client:
     """`async with Client.connect(URL) as client`, or `Client(resources, way)` on resources that somebody else closes.
 
-    `namespace`: where a bare name is looked for. `created_by`: whose the objects are that it makes (a label).
+    `namespace`: where a bare name is looked for. `created_by`: whose the objects are that it makes, as it says.
     """
 
     def __init__(self, resources: Resources, way: Way, *, namespace: str = "default", created_by: str = "") -> None:
-        self.resources, self.namespace, self.way = resources, namespace, way
-        self.created_by = label_value(created_by or _who())
-        self.default_backend = LOCAL if way.embedded else CLUSTER
+        self.way = way
         self._own: KubernetesResources | None = None
-        self._following = Following(resources)
-        self.jobs = Jobs(resources, self._following, way, namespace=namespace, me=self.created_by)
-        self.pools = Pools(
-            resources,
-            self._following,
-            self.jobs,
-            namespace=namespace,
-            me=self.created_by,
-            backend=self.default_backend,
-        )
-        self.workers = Workers(
-            resources, self._following, self.pools, self.jobs, namespace=namespace, me=self.created_by
-        )
-        self.notes = Notes(resources, namespace=namespace, me=self.created_by, backend=self.default_backend)
+        maker = Maker.said(created_by or _who(), embedded=way.embedded)
+        self._act(resources, Following(resources), Doors(way), namespace=namespace, maker=maker)
+
+    def _act(self, resources: Resources, following: Following, doors: Doors, *, namespace: str, maker: Maker) -> None:
+        self.resources, self.namespace, self.maker = resources, namespace, maker
+        self.created_by = maker.value
+        self.default_backend = LOCAL if self.way.embedded else CLUSTER
+        self._following, self._doors = following, doors
+        self.jobs = Jobs(resources, following, doors, namespace=namespace, me=maker)
+        self.pools = Pools(resources, following, self.jobs, namespace=namespace, me=maker, backend=self.default_backend)
+        self.workers = Workers(resources, following, self.pools, self.jobs, namespace=namespace, me=maker)
+        self.notes = Notes(resources, namespace=namespace, me=maker, backend=self.default_backend)
 
     @classmethod
     def connect(cls, url: str, *, token: str | None = None, namespace: str = "default", created_by: str = "") -> Client:
@@ -63,6 +60,16 @@ class Client:
         client._own = resources
         return client
 
+    def acting_for(self, maker: Maker, resources: Resources, *, may_watch: MayWatch, namespace: str) -> Client:
+        """The client of one caller of many, who reads and writes by these resources alone.
+
+        It shares watches, which `may_watch` guards, and connections with this client, and is closed with it.
+        """
+        theirs = copy.copy(self)
+        following = self._following.seen_by(resources, may_watch)
+        theirs._act(resources, following, self._doors.of(maker.value), namespace=namespace, maker=maker)
+        return theirs
+
     def events(self, *, namespace: str | None = "") -> AsyncGenerator[Happening]:
         """What happens from now on in a namespace (None: in all)."""
         return watch_happenings(self.resources, namespace=self.namespace if namespace == "" else namespace)
@@ -70,7 +77,7 @@ class Client:
     async def close(self) -> None:
         """End watches and close connections; work goes on."""
         await self._following.close()
-        await self.jobs.close()
+        await self._doors.close()
         if self._own is not None:
             await self._own.close()
 

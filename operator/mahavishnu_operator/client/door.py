@@ -9,7 +9,9 @@ API server alone; the way that a status names is one below that server's proxy t
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import re
 import secrets
 from dataclasses import dataclass
@@ -110,6 +112,39 @@ class Door:
                     "name an address with --dispatcher-url",
                 ) from None
             raise
+
+
+class Doors:
+    """The doors of one client: one session to the dispatcher, and one secret that the keys of all jobs are made from.
+
+    `of(who)`: the same session, with keys that those of others tell nothing about.
+    """
+
+    def __init__(self, way: Way, *, secret: bytes = b"") -> None:
+        self._way, self._secret = way, secret or secrets.token_bytes(32)
+        self._sessions: list[ApiSession] = []
+
+    def of(self, who: str) -> Doors:
+        """The doors of one caller of many."""
+        theirs = Doors(self._way, secret=hmac.new(self._secret, who.encode(), hashlib.sha256).digest())
+        theirs._sessions = self._sessions
+        return theirs
+
+    def key_of(self, job: Key) -> Key256:
+        """The same for one job as long as this client lives; nothing about one tells that of another."""
+        digest = hmac.new(self._secret, str(job).encode(), hashlib.sha256).digest()
+        return Key256(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+
+    def open(self, job: Key, *, status: dict[str, Any]) -> Door:
+        """The door to one ScanJob."""
+        if not self._sessions:
+            self._sessions.append(ApiSession(self._way.to_dispatcher()))
+        return self._way.open(status=status, key=self.key_of(job), http=self._sessions[0])
+
+    async def close(self) -> None:
+        """Close the connections, of all callers."""
+        while self._sessions:
+            await self._sessions.pop().close()
 
 
 @dataclass(frozen=True)

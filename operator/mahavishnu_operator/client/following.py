@@ -3,12 +3,14 @@
 The pressure: an agent fans out hundreds of calls, each of which waits for a job of its own; a watch for each would send
 every change hundreds of times. What must stay true: an older state than the caller has seen is never answered, as a
 watch that is behind would; a deletion is believed only when the server was asked; a server that is silent is asked
-again, and after `patience` seconds the waiting caller is told so.
+again, and after `patience` seconds the waiting caller is told so; what a shared watch brings is shown to those who may
+watch it now.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,14 +23,27 @@ PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 15.0  # between two looks past the watch
 
 Told = Callable[[Obj], Awaitable[None]]
+MayWatch = Callable[[Kind, str], Awaitable[None]]  # raises for whoever may not watch a kind in that namespace
+
+
+async def _may(_kind: Kind, _namespace: str) -> None:
+    """Whoever has the client has its rights."""
 
 
 class Following:
     """The watches of one client, each begun when it is first needed. Close it in the end."""
 
     def __init__(self, resources: Resources, *, patience: float = PATIENCE_SECONDS) -> None:
-        self._resources, self._patience = resources, patience
+        self._resources = self._watched = resources
+        self._patience = patience
+        self._may_watch: MayWatch = _may
         self._watches: dict[tuple[str, str], _Watch] = {}
+
+    def seen_by(self, resources: Resources, may_watch: MayWatch) -> Following:
+        """The same watches for a caller of their own rights, who reads by those resources."""
+        theirs = copy.copy(self)
+        theirs._resources, theirs._may_watch = resources, may_watch
+        return theirs
 
     async def close(self) -> None:
         """End all watches; whoever still waits gets no answer."""
@@ -50,6 +65,7 @@ class Following:
         if reached(obj):
             return obj
         key, uid = Key.of(obj), obj["metadata"]["uid"]
+        await self._may_watch(kind, key.namespace)
         watch = self._watch(kind, key.namespace)
         loop = asyncio.get_running_loop()
         deadline, heard = loop.time() + timeout, loop.time()
@@ -70,16 +86,18 @@ class Following:
                 found = watch.reflector.store.get(key) if changed.is_set() else None
                 changed.clear()
                 try:
+                    await self._may_watch(kind, key.namespace)
                     found = found or await self._resources.get(kind, key)
                     heard = loop.time()
                 except Unreachable:
+                    found = None
                     if loop.time() - heard > self._patience:
                         raise
 
     def _watch(self, kind: Kind, namespace: str) -> _Watch:
         watch = self._watches.get((kind.kind, namespace))
         if watch is None or watch.running.done():
-            watch = self._watches[kind.kind, namespace] = _Watch(self._resources, kind, namespace)
+            watch = self._watches[kind.kind, namespace] = _Watch(self._watched, kind, namespace)
         return watch
 
 

@@ -6,25 +6,21 @@ read as whoever may write the ScanJob, by a key whose digest stands on it (docs/
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
-from mahavishnu_operator.api.reasons import API_VERSION, JobPhase, Label
+from mahavishnu_operator.api.reasons import API_VERSION, JobPhase
 from mahavishnu_operator.resources.conditions import find_condition
-from mahavishnu_operator.resources.http import ApiSession
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key, Obj, Resources
 from mahavishnu_operator.scan.answers import Answers
 
-from .door import Door, Key256, Way, with_key
+from .door import Door, Doors, with_key
 from .following import Following, Told
 from .ids import new_name
+from .making import Maker, maker_named_on
 
 TRIES = 3  # another reader may write a key of their own between our two calls
 T = TypeVar("T")
@@ -84,7 +80,7 @@ class Job:
             message=str(said.get("message") or ""),
             tasks=status.get("tasks") or {},
             findings=status.get("findings"),
-            created_by=str((meta.get("labels") or {}).get(Label.CREATED_BY) or ""),
+            created_by=maker_named_on(obj),
             obj=obj,
         )
 
@@ -92,16 +88,9 @@ class Job:
 class Jobs:
     """`client.jobs`. Errors are those of resources.protocol.Resources."""
 
-    def __init__(self, resources: Resources, following: Following, way: Way, *, namespace: str, me: str) -> None:
-        self._resources, self._following, self._way = resources, following, way
+    def __init__(self, resources: Resources, following: Following, doors: Doors, *, namespace: str, me: Maker) -> None:
+        self._resources, self._following, self._doors = resources, following, doors
         self._namespace, self._me = namespace, me
-        self._secret = secrets.token_bytes(32)
-        self._http: ApiSession | None = None
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._http is not None:
-            await self._http.close()
 
     async def submit(
         self,
@@ -120,12 +109,12 @@ class Jobs:
             "metadata": {
                 "name": key.name,
                 "namespace": key.namespace,
-                "labels": {**(labels or {}), Label.CREATED_BY.value: self._me},
-                "annotations": dict(annotations or {}),
+                "labels": {**(labels or {}), **self._me.labels},
+                "annotations": {**(annotations or {}), **self._me.annotations},
             },
             "spec": spec,
         }
-        return Job.of(await self._resources.create(SCAN_JOB, with_key(obj, self._key_of(key))))
+        return Job.of(await self._resources.create(SCAN_JOB, with_key(obj, self._doors.key_of(key))))
 
     async def get(self, key: Key) -> Job:
         """One job."""
@@ -134,7 +123,7 @@ class Jobs:
     async def list(self, *, namespace: str | None = "", mine: bool = False) -> tuple[Job, ...]:
         """All jobs of a namespace (None: of all namespaces); `mine`: those made by this caller alone."""
         scope = self._namespace if namespace == "" else namespace
-        selector = f"{Label.CREATED_BY.value}={self._me}" if mine else ""
+        selector = self._me.selector if mine else ""
         listing = await self._resources.list(SCAN_JOB, namespace=scope, label_selector=selector)
         return tuple(Job.of(obj) for obj in listing.items)
 
@@ -176,23 +165,16 @@ class Jobs:
 
     async def _read(self, job: Job, call: Callable[[Door], Awaitable[T]]) -> T:
         """What the dispatcher says; our key is written where the job was made by somebody else."""
-        if self._http is None:
-            self._http = ApiSession(self._way.to_dispatcher())
-        key = self._key_of(job.key)
-        door = self._way.open(status=job.obj.get("status") or {}, key=key, http=self._http)
+        door = self._doors.open(job.key, status=job.obj.get("status") or {})
         for _ in range(TRIES):
             try:
                 return await call(door)
             except Forbidden as error:
                 if "opened by this key" not in error.message:
                     raise
-            await self._resources.merge(SCAN_JOB, job.key, {"metadata": {"annotations": key.annotation}})
+            annotation = self._doors.key_of(job.key).annotation
+            await self._resources.merge(SCAN_JOB, job.key, {"metadata": {"annotations": annotation}})
         return await call(door)
-
-    def _key_of(self, key: Key) -> Key256:
-        """The same for one job as long as this client lives; nothing about one tells that of another."""
-        digest = hmac.new(self._secret, str(key).encode(), hashlib.sha256).digest()
-        return Key256(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 
 
 def _telling_condition(obj: Obj) -> Obj:

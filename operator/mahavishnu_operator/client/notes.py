@@ -19,6 +19,7 @@ from mahavishnu_operator.api.reasons import API_VERSION, Label
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj, Resources
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError, NotFound
 
+from .making import Maker
 from .pools import MEMORY
 
 MAX_NOTE_BYTES = 16 * 1024
@@ -47,7 +48,7 @@ class Note:
 class Notes:
     """`client.notes`, in one namespace of the cluster. Errors are those of resources.protocol.Resources."""
 
-    def __init__(self, resources: Resources, *, namespace: str, me: str, backend: str) -> None:
+    def __init__(self, resources: Resources, *, namespace: str, me: Maker, backend: str) -> None:
         self._resources, self._backend, self._me = resources, backend, me
         self.pool = Key(namespace, MEMORY)
 
@@ -57,7 +58,7 @@ class Notes:
         InvalidInput: it is too large.
         """
         now = time.time()
-        note = Note(namespace, key, value, self._me, now, now + seconds)
+        note = Note(namespace, key, value, self._me.value, now, now + seconds)
         size = len(_written(note))
         if size > MAX_NOTE_BYTES:
             raise InvalidInput(
@@ -98,7 +99,8 @@ class Notes:
             "metadata": {
                 "name": self.pool.name,
                 "namespace": self.pool.namespace,
-                "labels": {Label.CREATED_BY.value: self._me},
+                "labels": self._me.labels,
+                "annotations": self._me.annotations,
             },
             "spec": {"backend": self._backend, "minWorkers": 0, "maxWorkers": 0, "replicas": 0, "suspend": True},
         }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from mahavishnu_operator.api.reasons import API_VERSION, Label, Reason
+from mahavishnu_operator.api.reasons import API_VERSION, Reason
 from mahavishnu_operator.resources.conditions import find_condition
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key, Obj, Resources
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError, NotFound
@@ -22,6 +22,7 @@ from .declared import declared_by
 from .following import Following, Told
 from .ids import check_name
 from .jobs import Job, Jobs
+from .making import Maker, maker_named_on
 
 RESERVED = "gateway-workers"  # the pool of single workers (workers.py)
 MEMORY = "gateway-memory"  # a pool without workers whose annotations are notes (notes.py)
@@ -104,7 +105,7 @@ class Pool:
             idle_since=str(status.get("idleSince") or ""),
             state=_state(obj),
             message=str((accepted if accepted.get("status") == "False" else ready).get("message") or ""),
-            created_by=str((meta.get("labels") or {}).get(Label.CREATED_BY) or ""),
+            created_by=maker_named_on(obj),
             obj=obj,
         )
 
@@ -125,7 +126,7 @@ class Pools:
     """`client.pools`. Errors are those of resources.protocol.Resources, and PoolRefused."""
 
     def __init__(
-        self, resources: Resources, following: Following, jobs: Jobs, *, namespace: str, me: str, backend: str
+        self, resources: Resources, following: Following, jobs: Jobs, *, namespace: str, me: Maker, backend: str
     ) -> None:
         self._resources, self._following, self._jobs = resources, following, jobs
         self._namespace, self._me, self._backend = namespace, me, backend
@@ -166,8 +167,8 @@ class Pools:
             "allowedCommands": list(allowed_commands),
         }
         meta: Obj = {
-            "labels": {**(labels or {}), Label.CREATED_BY.value: self._me},
-            "annotations": dict(annotations or {}),
+            "labels": {**(labels or {}), **self._me.labels},
+            "annotations": {**(annotations or {}), **self._me.annotations},
         }
         first = min_workers if auto_scale else max(min_workers, min(1, max_workers))
         first = first if replicas is None else replicas
@@ -188,7 +189,7 @@ class Pools:
 
     async def _change(self, key: Key, spec: Obj, meta: Obj) -> Obj:
         there = Pool.of(await self._resources.get(WORKER_POOL, key))
-        if there.created_by != self._me:
+        if not self._me.made(there.obj):
             maker = f"by {there.created_by}" if there.created_by else "otherwise, as by kubectl or GitOps"
             raise Conflict(f"there is a WorkerPool {key} already, made {maker}", hint="choose another name")
         if declared := declared_by(there.obj):
@@ -207,7 +208,7 @@ class Pools:
     async def list(self, *, namespace: str | None = "", mine: bool = False) -> tuple[Pool, ...]:
         """All pools of a namespace (None: of all) that are for work; `mine`: those made by this caller alone."""
         scope = self._namespace if namespace == "" else namespace
-        selector = f"{Label.CREATED_BY.value}={self._me}" if mine else ""
+        selector = self._me.selector if mine else ""
         listing = await self._resources.list(WORKER_POOL, namespace=scope, label_selector=selector)
         pools = (Pool.of(obj) for obj in listing.items if obj["metadata"]["name"] != MEMORY)
         return tuple(sorted(pools, key=lambda pool: pool.key))
@@ -249,7 +250,7 @@ class Pools:
         if not force:
             self._check_free(pool, jobs)
             await self._let_end(pool, jobs, timeout=timeout, told=told)
-        mine = [job.key for job in jobs if job.created_by == self._me] if force else []
+        mine = [job.key for job in jobs if self._me.made(job.obj)] if force else []
         await self._resources.delete(WORKER_POOL, key, uid=pool.uid)
         for job in mine:
             try:
@@ -279,14 +280,14 @@ class Pools:
         return closed, kept
 
     def _check_free(self, pool: Pool, jobs: Sequence[Job]) -> None:
-        if pool.created_by != self._me:
+        if not self._me.made(pool.obj):
             raise Conflict(f"WorkerPool {pool.key} was not made by this caller", hint="close it with force")
         if declared := declared_by(pool.obj):
             raise Conflict(
                 f"WorkerPool {pool.key} is declared elsewhere ({declared})",
                 hint="remove it there, or close it with force",
             )
-        others = [str(job.key) for job in jobs if job.created_by != self._me]
+        others = [str(job.key) for job in jobs if not self._me.made(job.obj)]
         if others:
             named = ", ".join(others[:5])
             raise Conflict(f"WorkerPool {pool.key} has the work of others: {named}", hint="close it with force")

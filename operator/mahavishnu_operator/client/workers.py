@@ -20,6 +20,7 @@ from mahavishnu_operator.support.text import counted
 
 from .following import Following, Told
 from .jobs import Job, Jobs
+from .making import Maker
 from .pools import RESERVED, Pool, Pools
 
 MOST = 50
@@ -41,10 +42,10 @@ class Workers:
     """`client.workers`, in one namespace. Errors are those of resources.protocol.Resources."""
 
     def __init__(
-        self, resources: Resources, following: Following, pools: Pools, jobs: Jobs, *, namespace: str, me: str
+        self, resources: Resources, following: Following, pools: Pools, jobs: Jobs, *, namespace: str, me: Maker
     ) -> None:
         self._resources, self._following, self._pools, self._jobs = resources, following, pools, jobs
-        self.pool, self._me = Key(namespace, RESERVED), me
+        self.pool, self._me = Key(namespace, RESERVED), me.value
 
     async def spawn(
         self,
@@ -167,14 +168,17 @@ class Workers:
         try:
             await self._resources.get(WORKER_POOL, self.pool)
         except NotFound:
-            await self._pools.spawn(
-                self.pool.name,
-                namespace=self.pool.namespace,
-                min_workers=0,
-                max_workers=MOST,
-                replicas=0,
-                allowed_commands=allowed_commands,
-            )
+            try:
+                await self._pools.spawn(
+                    self.pool.name,
+                    namespace=self.pool.namespace,
+                    min_workers=0,
+                    max_workers=MOST,
+                    replicas=0,
+                    allowed_commands=allowed_commands,
+                )
+            except Conflict:  # another caller made it meanwhile: it is there for all
+                await self._resources.get(WORKER_POOL, self.pool)
 
     async def _close_pool(self) -> None:
         try:

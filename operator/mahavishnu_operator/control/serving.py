@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -100,8 +101,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a listening socket until the block is left; requests then get a second to end."""
+async def serve(
+    app: Starlette, listener: socket.socket, *, certificate: Path | None = None, key: Path | None = None
+) -> AsyncIterator[None]:
+    """Serve an application on a listening socket until the block is left; requests then get a second to end.
+
+    With a certificate and its key: by TLS alone.
+    """
     config = uvicorn.Config(
         app,
         http=BoundedHttp,
@@ -113,6 +119,8 @@ async def serve(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -25,6 +25,22 @@ POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kub
 MAX_TOKEN = 16 * 1024  # characters; a service account's has about a thousand
 
 
+async def review_token(resources: KubernetesResources, token: str, *, audience: str) -> Obj | None:
+    """The user whose token it is, as the API server says now; None: nobody's, or not for this audience."""
+    if token.count(".") != 2 or len(token) > MAX_TOKEN:
+        return None
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [audience]},
+    }
+    status: dict[str, Any] = (await resources.post_json(REVIEWS, body)).get("status") or {}
+    if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
+        return None
+    user: Obj = status.get("user") or {}
+    return user
+
+
 class PodTokens:
     """Which Pod a token is of, as the API server says now."""
 
@@ -36,10 +52,8 @@ class PodTokens:
 
         TryAgain: the API server gave no answer.
         """
-        if token.count(".") != 2 or len(token) > MAX_TOKEN:
-            return None
         try:
-            user = await self._review(token)
+            user = await review_token(self.resources, token, audience=self._audience)
             if user is None:
                 return None
             key, uid = _pod_of(user)
@@ -50,18 +64,6 @@ class PodTokens:
             raise TryAgain(
                 f"the API server could not say whose token this is: {error}", hint="try again", reason="Unreachable"
             ) from error
-
-    async def _review(self, token: str) -> Obj | None:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self._audience]},
-        }
-        status: dict[str, Any] = (await self.resources.post_json(REVIEWS, body)).get("status") or {}
-        if not status.get("authenticated") or self._audience not in (status.get("audiences") or ()):
-            return None
-        user: Obj = status.get("user") or {}
-        return user
 
     async def _pod(self, key: Key, uid: str) -> Obj:
         pod = await self.very(POD, key, uid)

@@ -7,13 +7,14 @@ work; a caller that went away while its call was served does.
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from mahavishnu_operator.client import Client, Job, parse_id
-from mahavishnu_operator.resources.protocol import Key
+from mahavishnu_operator.resources.protocol import Forbidden, Key
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
 from .limiting import Rate
@@ -21,6 +22,9 @@ from .limiting import Rate
 log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 5.0
+
+# The client of whoever makes this call, where callers are told apart: of one request and what it starts.
+acting: ContextVar[Client | None] = ContextVar("mahavishnu_caller", default=None)
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,32 @@ class GatewayOptions:
 class Gateway:
     """One gateway; `stop` it before its server ends."""
 
-    def __init__(self, client: Client, options: GatewayOptions) -> None:
-        self.client, self.options = client, options
+    def __init__(self, client: Client, options: GatewayOptions, *, told_apart: bool = False) -> None:
+        """`told_apart`: each call is made by the client of its caller, whom `admitting` has let in."""
+        self.own, self.options, self._told_apart = client, options, told_apart
         self.stopping = False
         self._aside: set[asyncio.Task[None]] = set()
 
     @property
+    def client(self) -> Client:
+        """What a call is made with: the caller's own where they are told apart, else the gateway's.
+
+        Forbidden: they are, and this is no call of anybody. Never keep it longer than the call.
+        """
+        client = acting.get() if self._told_apart else self.own
+        if client is None:
+            raise Forbidden("this call has no caller", hint="show a bearer token")
+        return client
+
+    @property
     def caller(self) -> str:
-        """Who calls: the user of the gateway, until callers are told apart."""
-        return self.client.created_by
+        """Who calls, as rates and audit lines know them: the user of the gateway where callers are not told apart."""
+        return self.client.maker.name or self.client.created_by
 
     @property
     def scope(self) -> str | None:
         """The one namespace that is served; None: all."""
-        return None if self.options.all_namespaces else self.client.namespace
+        return None if self.options.all_namespaces else self.own.namespace
 
     def key(self, text: str, *, what: str) -> Key:
         """The object that an id names. InvalidInput: it is no id, or of a namespace that is not served here."""
@@ -74,7 +90,7 @@ class Gateway:
         """Whoever waited for a job has gone, maybe before it was there: cancel it, unless it is we who go."""
         if self.stopping:
             return
-        task = asyncio.create_task(self._cancel(submitting))
+        task = asyncio.create_task(self._cancel(submitting))  # as the caller: a task has the context of its maker
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from fastmcp import FastMCP
 from fastmcp.exceptions import ResourceError
 
-from mahavishnu_operator.client import Job
+from mahavishnu_operator.client import Client, Job
 from mahavishnu_operator.support.errors import MahavishnuError
 
 from .gateway import Gateway
@@ -53,7 +53,11 @@ class Readers:
     """One method a resource; its docstring is what agents read of it."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._client = gateway, gateway.client
+        self._gateway = gateway
+
+    @property
+    def _client(self) -> Client:
+        return self._gateway.client
 
     async def pools(self) -> str:
         """All pools: state and number of ready workers, as pool_list answers them."""

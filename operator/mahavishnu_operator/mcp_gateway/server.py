@@ -81,7 +81,7 @@ def probe_routes(gateway: Gateway, registry: CollectorRegistry) -> list[BaseRout
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> Response:
-        problem = await health.resources_problem(gateway)
+        problem = await health.resources_problem(gateway.own, gateway.scope)
         if problem:
             return JSONResponse({"status": "not_ready", "error": problem}, status_code=503)
         return JSONResponse({"status": "ok"})

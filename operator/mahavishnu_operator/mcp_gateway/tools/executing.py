@@ -8,7 +8,7 @@ from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import JobPhase, Label
-from mahavishnu_operator.client import new_name
+from mahavishnu_operator.client import Client, new_name
 from mahavishnu_operator.client.ids import name_of, shown
 from mahavishnu_operator.mcp_gateway.answering import READS, RUNS, add
 from mahavishnu_operator.mcp_gateway.answers import Dispatched, Page, Ran, WorkflowResult
@@ -53,7 +53,11 @@ class ExecutingTools:
     """The tools, by the names that clients call."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._client = gateway, gateway.client
+        self._gateway = gateway
+
+    @property
+    def _client(self) -> Client:
+        return self._gateway.client
 
     async def pool_execute(
         self,

@@ -8,6 +8,7 @@ from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator import __version__
+from mahavishnu_operator.client import Client
 from mahavishnu_operator.client.ids import shown
 from mahavishnu_operator.mcp_gateway.answering import READS, add
 from mahavishnu_operator.mcp_gateway.answers import AllHealth, Liveness, Readiness, ServiceHealth, ToolLines
@@ -31,10 +32,10 @@ def register(server: FastMCP, gateway: Gateway) -> None:
     add(server, tools.health_check_service, READS, answer_of(ServiceHealth))
 
 
-async def resources_problem(gateway: Gateway) -> str:
-    """Why pools cannot be listed now, in words; empty: they can."""
+async def resources_problem(client: Client, scope: str | None) -> str:
+    """Why that client cannot list pools now, in words; empty: it can."""
     try:
-        await gateway.client.pools.list(namespace=gateway.scope)
+        await client.pools.list(namespace=scope)
     except MahavishnuError as error:
         return sentence(str(error))
     return ""
@@ -64,7 +65,7 @@ class HealthTools:
 
     async def get_readiness(self) -> Shape:
         """Say whether pools and jobs can be read now."""
-        problem = await resources_problem(self._gateway)
+        problem = await resources_problem(self._gateway.client, self._gateway.scope)
         if problem:
             return {**failure(problem, status="not_ready"), "ready": False, "service": SERVICE}
         return {"status": "ready", "ready": True, "service": SERVICE, "version": __version__}
@@ -84,5 +85,5 @@ class HealthTools:
         return {"service": service_name, **await self._check(service_name)}
 
     async def _check(self, name: str) -> Shape:
-        problem = await resources_problem(self._gateway) if name == "resources" else ""
+        problem = await resources_problem(self._gateway.client, self._gateway.scope) if name == "resources" else ""
         return {"status": "unhealthy", "error": problem} if problem else {"status": "healthy"}

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastmcp import FastMCP
 from pydantic import Field
 
-from mahavishnu_operator.client import Pool
+from mahavishnu_operator.client import Pool, Pools
 from mahavishnu_operator.mcp_gateway.answering import ENDS, READS, SETS, add
 from mahavishnu_operator.mcp_gateway.answers import (
     PoolClosed,
@@ -54,7 +54,11 @@ class PoolTools:
     """The tools, by the names that clients call."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._pools = gateway, gateway.client.pools
+        self._gateway = gateway
+
+    @property
+    def _pools(self) -> Pools:
+        return self._gateway.client.pools
 
     async def pool_spawn(
         self,

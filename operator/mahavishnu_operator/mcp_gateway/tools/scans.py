@@ -10,7 +10,7 @@ from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import Level
-from mahavishnu_operator.client import new_name, scan_spec
+from mahavishnu_operator.client import Jobs, new_name, scan_spec
 from mahavishnu_operator.client.ids import check_name
 from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, add
 from mahavishnu_operator.mcp_gateway.answers import JobCancelled, JobRow, Report, ScanSubmitted
@@ -45,7 +45,11 @@ class ScanTools:
     """The tools, by the names that clients call."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._jobs = gateway, gateway.client.jobs
+        self._gateway = gateway
+
+    @property
+    def _jobs(self) -> Jobs:
+        return self._gateway.client.jobs
 
     async def scan_submit(
         self,

@@ -9,8 +9,8 @@ from fastmcp import FastMCP
 from pydantic import Field
 
 from mahavishnu_operator.api.reasons import JobPhase
-from mahavishnu_operator.client import Job
-from mahavishnu_operator.client.workers import MOST, Held
+from mahavishnu_operator.client import Job, Jobs
+from mahavishnu_operator.client.workers import MOST, Held, Workers
 from mahavishnu_operator.mcp_gateway.answering import ADDS, ENDS, READS, RUNS, add
 from mahavishnu_operator.mcp_gateway.answers import (
     Batch,
@@ -59,7 +59,15 @@ class WorkerTools:
     """The tools, by the names that clients call."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._workers, self._jobs = gateway, gateway.client.workers, gateway.client.jobs
+        self._gateway = gateway
+
+    @property
+    def _workers(self) -> Workers:
+        return self._gateway.client.workers
+
+    @property
+    def _jobs(self) -> Jobs:
+        return self._gateway.client.jobs
 
     async def worker_spawn(
         self,
