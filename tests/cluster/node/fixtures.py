@@ -5,7 +5,8 @@ beside it. A machine without a Docker daemon on which no node can run (it needs 
 tests out, says so in one line, and the run fails, unless ALLOW_MISSING=1 says that this is known: a test that is left
 out in silence is one that nobody runs. `make test` installs the packages where it can.
 
-All these tests are one group of xdist, apart from that of `cluster`: the two clusters work at the same time.
+These tests are two groups of xdist with a cluster each, apart from that of `cluster`: one after the other they took as
+long as all other tests together.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ from .node import METRICS, missing_for_node
 from .simulation import kwok
 
 FIXTURES = frozenset({"node_cluster", "built_node_cluster"})
+# Modules that install something into the cluster as a whole, drain its node, or start further ones.
+OF_THE_WHOLE_CLUSTER = frozenset(
+    {
+        "test_autoscaling",
+        "test_chart_for_some_namespaces",
+        "test_chart_install",
+        "test_draining_the_node",
+        "test_figures",
+        "test_kubectl_install",
+        "test_lifetime",
+    }
+)
 NOT_RUN = "not run on this machine:"
 LOAD_TIMEOUT = 600.0
 # The first test starts the cluster and imports images; a busy machine takes minutes for that.
@@ -46,9 +59,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
         if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("node"))
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
         if missing is not None:
             item.add_marker(pytest.mark.skip(reason=f"{NOT_RUN} {missing}"))
+
+
+def _group(item: pytest.Item) -> str:
+    return "whole-node" if item.path.stem in OF_THE_WHOLE_CLUSTER else "node"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
