@@ -69,6 +69,6 @@ def main() -> None:
     """Measure."""
     with api_server() as (cluster, folder):
         (folder / "root").mkdir()
-        with OperatorProcess(account(cluster), folder, root=folder / "root") as operator:
+        with OperatorProcess(account(cluster), folder, root=folder / "root", forked=False) as operator:
             asyncio.run(watch_idle(cluster, psutil.Process(operator.process.pid)))
             operator.process.stop()

@@ -16,7 +16,7 @@ import psutil
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key
-from tests.integration.cli_tools import running_up
+from tests.integration.cli_tools import MAHAVISHNU, running_up
 
 from .figures import print_line
 from .scanjobs import manifest
@@ -93,7 +93,10 @@ def main() -> None:
     """A line a count, each in a process of its own, then how far it is from linear."""
     costs = []
     for count in COUNTS:
-        with tempfile.TemporaryDirectory(prefix="mahavishnu-bench-") as folder, running_up(Path(folder) / "data") as up:
+        with (
+            tempfile.TemporaryDirectory(prefix="mahavishnu-bench-") as folder,
+            running_up(Path(folder) / "data", program=MAHAVISHNU) as up,
+        ):
             costs.append(asyncio.run(queue_up(up.url, psutil.Process(up.process.pid), count=count)))
     for cost in costs:
         print_line(

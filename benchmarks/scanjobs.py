@@ -130,7 +130,7 @@ def floor(cluster: Cluster, folder: Path) -> Iterator[None]:
 def operator(cluster: Cluster, folder: Path) -> Iterator[None]:
     """Ours, with local workers."""
     (folder / "root").mkdir(exist_ok=True)
-    with OperatorProcess(account(cluster), folder, root=folder / "root") as process:
+    with OperatorProcess(account(cluster), folder, root=folder / "root", forked=False) as process:
         yield
         process.process.stop()
 

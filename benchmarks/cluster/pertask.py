@@ -97,7 +97,7 @@ async def measure() -> None:
         cluster = built.cluster
         cluster.kubectl("create", "namespace", NAMESPACE)
         resources = KubernetesResources(Connection.from_kubeconfig(cluster.kubeconfig))
-        with pod_operator(built, folder, worker_image=image) as operator:
+        with pod_operator(built, folder, worker_image=image, forked=False) as operator:
             template = {"resources": SMALL}
             spec = {"backend": "kubernetes", "isolation": "PerTask", "maxWorkers": 50, "kubernetes": template}
             await resources.create(WORKER_POOL, manifest("WorkerPool", POOL, NAMESPACE, spec))

@@ -144,7 +144,9 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
     """One size: pools to steady state, then ScanJobs as fast as may be, then nothing for a while."""
     namespace = f"scale-{size.pools}"
     await asyncio.to_thread(cluster.kubectl, "create", "namespace", namespace)
-    operator = OperatorProcess(account(cluster), folder, root=None, worker_image="simulated", namespaces=(namespace,))
+    operator = OperatorProcess(
+        account(cluster), folder, root=None, worker_image="simulated", namespaces=(namespace,), forked=False
+    )
     async with resources_of(cluster) as resources:
         with operator, fleet(cluster, namespace, operator.dispatcher, folder / "fleet.log"):
             process = psutil.Process(operator.process.pid)

@@ -52,7 +52,7 @@ async def measure() -> None:
         async with client_in(cluster, "floor") as (client, _):
             with floor(cluster, folder):
                 found["bare kopf"] = await latencies_of(client)
-        with pod_operator(built, folder, worker_image=image) as operator:
+        with pod_operator(built, folder, worker_image=image, forked=False) as operator:
             async with client_in(cluster, "warm") as (client, resources):
                 await make_pool(resources, "warm")
                 before = await count_writes(resources)

@@ -79,8 +79,11 @@ class OperatorProcess:
         more: Sequence[str] = (),
         worker_image: str = "",
         entrance: Entrance | None = None,
+        forked: bool = True,
     ) -> None:
         """`root`: what jobs may read; None: no local workers. `worker_image`: of Pods. `more`: further arguments.
+
+        `forked`: begin with the modules loaded; else as the program does, for who measures it.
 
         `entrance`: where the dispatcher listens with TLS; None: at loopback without.
         """
@@ -104,7 +107,7 @@ class OperatorProcess:
         if worker_image:
             command += ["--worker-image", worker_image, "--dispatcher-url", self.dispatcher]
         program = Program("mahavishnu operator", tuple(command), self._not_ready)
-        self.process = _Forked(program, folder / "operator.log")
+        self.process = (_Forked if forked else ServerProcess)(program, folder / "operator.log")
 
     def __enter__(self) -> OperatorProcess:
         self.start()
