@@ -129,7 +129,9 @@ def start(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         asyncio.run(_stdio(way, where, options))
     else:
-        asyncio.run(_http(way, where, options, entrance))
+        import uvloop  # as in `up`
+
+        uvloop.run(_http(way, where, options, entrance))
 
 
 async def _stdio(way: Way, namespace: str, options: GatewayOptions) -> None:

@@ -46,6 +46,8 @@ def up(
     State survives a kill and a restart on the same folder. Stop it with Ctrl-C.
     """
     require("engine", what="`mahavishnu up`")
+    import uvloop  # as the operator has it
+
     from mahavishnu_operator.control.engine import EngineOptions
     from mahavishnu_operator.support.logs import configure_logging
 
@@ -62,7 +64,7 @@ def up(
         lease_seconds=settings.lease_seconds,
     )
     mount = gateway_mount(workspace, allow) if mcp or (mcp is None and not missing_modules("gateway")) else None
-    asyncio.run(_serve(options, port, mount))
+    uvloop.run(_serve(options, port, mount))
 
 
 async def _serve(options: EngineOptions, port: int, mount: Mount | None) -> None:

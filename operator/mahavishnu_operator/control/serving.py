@@ -29,6 +29,8 @@ from .engine import Engine
 
 log = structlog.get_logger(__name__)
 
+IDLE_SECONDS = 75  # longer than clients keep a connection: else one asks on it at the moment at which it is closed
+
 
 def probe_routes(engine: Engine, *, stuck: Callable[[], str] = lambda: "", in_words: bool = True) -> list[BaseRoute]:
     """/healthz and /readyz (200 once objects are listed and nothing has failed, else 503), /livez and /metrics.
@@ -118,6 +120,7 @@ async def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=1,
         ssl_certfile=certificate,
         ssl_keyfile=key,

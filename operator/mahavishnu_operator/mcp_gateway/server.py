@@ -7,6 +7,7 @@ to the protocol.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from mahavishnu_operator import __version__
+from mahavishnu_operator.support.metrics import Metric, gauge
 
 from . import prompts, resources
 from .answering import Answering
@@ -58,6 +60,8 @@ async def mcp_routes(gateway: Gateway, registry: CollectorRegistry) -> AsyncIter
 
     Stop the gateway before you end requests, or what they waited for is cancelled.
     """
+    loop = asyncio.get_running_loop()
+    gauge(registry, Metric.LOOP_TASKS).set_function(lambda: len(asyncio.all_tasks(loop)))
     app = make_server(gateway, registry).http_app(path=PATH, stateless_http=True, host_origin_protection=False)
     async with app.router.lifespan_context(app):
         try:

@@ -25,7 +25,7 @@ from .protocol import Expired, Forbidden, Silent, Unreachable
 
 CALL_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
-KEEPALIVE = 4.0  # below uvicorn's 5 s: else a request may meet a connection that the server is just closing
+KEEPALIVE = 4.0  # below what servers keep: else a request may meet a connection that the server is just closing
 USER_AGENT = "mahavishnu-operator"
 
 Query = Mapping[str, str]

@@ -89,6 +89,11 @@ class Metric(Enum):
     GATEWAY_SECONDS = Declared(
         "mahavishnu_gateway_call_seconds", Histogram, "Seconds until a call was answered.", ("tool",), WAIT_BUCKETS
     )
+    LOOP_TASKS = Declared(
+        "mahavishnu_event_loop_tasks",
+        Gauge,
+        "Tasks of the event loop that serves agents: at rest a few, and as many as before.",
+    )
     RECONCILE_ERRORS = Declared(
         "mahavishnu_reconcile_errors",
         Counter,
