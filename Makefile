@@ -81,11 +81,11 @@ test: $(STAMP) packages cluster-binaries ## all tests but the long ones (ALLOW_M
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## unit tests alone: no network, seconds
-	$(PYTEST) -n $(JOBS) tests/unit
+	$(PYTEST) -n auto tests/unit
 
 .PHONY: test-313
 test-313: $(VENV)-3.13/.installed
-	$(VENV)-3.13/bin/python -m pytest -n $(JOBS) -p no:cacheprovider tests/unit
+	$(VENV)-3.13/bin/python -m pytest -n auto -p no:cacheprovider tests/unit
 
 .PHONY: test-long
 test-long: $(STAMP) packages cluster-binaries ## the long tests
