@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
+
+from mahavishnu_operator.client.pools import RESERVED
 
 from .cli_tools import Up
 from .gateway_tools import Agent, agent_of, serving_agents
@@ -30,6 +34,15 @@ async def spawn(agent: Agent, count: int = 1, worker_type: str = "command") -> l
     ids: list[str] = spawned["worker_ids"]
     assert len(set(ids)) == count, spawned
     return ids
+
+
+def set_patience(up: Up, seconds: int) -> None:
+    """Let workers go after so long without work, instead of an hour."""
+    body = json.dumps({"spec": {"autoscaling": {"scaleDownIdleSeconds": seconds}}}).encode()
+    url = f"{up.url}/apis/mahavishnu.dev/v1alpha1/namespaces/default/workerpools/{RESERVED}"
+    headers = {"Content-Type": "application/merge-patch+json"}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers, method="PATCH"), timeout=20) as answer:
+        assert answer.status == 200
 
 
 async def until(agent: Agent, worker: str, status: str) -> None:
@@ -109,8 +122,20 @@ async def test_a_worker_that_dies_is_said_to_have_failed_until_it_is_closed(agen
         if name in process.cwd():
             process.kill()
     await until(agent, worker, "failed")
-    assert "has died" in (await agent.call("worker_execute", worker_id=worker, prompt="true"))["error"]
+    assert "is gone: it has died" in (await agent.call("worker_execute", worker_id=worker, prompt="true"))["error"]
     assert (await agent.call("worker_close", worker_id=worker))["success"]
+
+
+async def test_a_worker_without_work_is_let_go_and_those_of_others_stay(agent: Agent, up: Up) -> None:
+    idle, busy = await spawn(agent, 2)
+    running = asyncio.create_task(agent.call("worker_execute", worker_id=busy, prompt="sleep 600"))
+    await until(agent, busy, "running")
+    await asyncio.to_thread(set_patience, up, 1)
+    await until(agent, idle, "failed")
+    assert (await agent.call("worker_close", worker_id=idle))["success"]
+    assert (await agent.call("worker_monitor")) == {busy: "running"}
+    assert (await agent.call("worker_close", worker_id=busy, force=True))["success"]
+    assert (await running)["status"] == "cancelled"
 
 
 async def test_held_workers_are_given_no_work_of_others(agent: Agent) -> None:

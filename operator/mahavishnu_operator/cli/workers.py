@@ -100,7 +100,7 @@ async def list_workers(where: Where, output: OutputOption = OutputFormat.TABLE) 
         say("nobody holds a worker")
         return
     lines = [
-        [row["worker_id"], row["worker_type"], row["holder"], "died" if not row["alive"] else _busy(row)]
+        [row["worker_id"], row["worker_type"], row["holder"], "gone" if not row["alive"] else _busy(row)]
         for row in rows
     ]
     show(rows, output, as_table(["WORKER", "TYPE", "HOLDER", "STATE"], [list(map(str, line)) for line in lines]))

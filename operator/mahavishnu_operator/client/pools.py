@@ -141,6 +141,7 @@ class Pools:
         replicas: int | None = None,
         backend: str = "",
         auto_scale: bool = False,
+        idle_seconds: int | None = None,
         allowed_commands: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
@@ -150,6 +151,7 @@ class Pools:
         """Make a pool, or change the settings of this caller's own of that name, and wait for its workers.
 
         `replicas`: workers of a new pool; left out: min_workers, or one where it does not scale by itself.
+        `idle_seconds`: without work after which a pool that scales by itself lets a worker go.
         The pool as it stands after `timeout` seconds: see `settled`. Conflict: the name is somebody else's.
         PoolRefused: this installation cannot have such a pool; one made by this very call is deleted again.
         """
@@ -163,7 +165,7 @@ class Pools:
             "backend": backend or self._backend,
             "minWorkers": min_workers,
             "maxWorkers": max_workers,
-            "autoscaling": {"mode": "Internal" if auto_scale else "Off"},
+            "autoscaling": _autoscaling(auto_scale, idle_seconds),
             "allowedCommands": list(allowed_commands),
         }
         meta: Obj = {
@@ -309,6 +311,11 @@ class Pools:
         spaces = {pool.key.namespace, *(pool.obj["spec"].get("allowedNamespaces") or ())}
         found = [job for space in sorted(spaces) for job in await self._jobs.list(namespace=space)]
         return [job for job in found if job.pool == str(pool.key) and not job.ended]
+
+
+def _autoscaling(auto_scale: bool, idle_seconds: int | None) -> Obj:
+    patience = {} if idle_seconds is None else {"scaleDownIdleSeconds": idle_seconds}
+    return {"mode": "Internal" if auto_scale else "Off", **patience}
 
 
 def _manifest(key: Key, spec: Obj, meta: Obj) -> Obj:

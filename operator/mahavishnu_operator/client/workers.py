@@ -2,8 +2,9 @@
 
 The pressure: published clients ask for workers one by one and send each its own work. What must stay true: a worker is
 a member of a pool like any other, so the engine starts, watches and stops it; who holds which is an annotation of the
-pool, written only at the version that was read, so two replicas give nobody the same worker; a worker that died stays
-in the list as such until it is closed, and another one is in its place that nobody holds.
+pool, written only at the version that was read, so two replicas give nobody the same worker; a worker that is gone
+stays in the list as such until it is closed. One that died has another in its place, that nobody holds; one that had
+nothing to do for an hour has none: the pool scales by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .making import Maker
 from .pools import RESERVED, Pool, Pools
 
 MOST = 50
+IDLE_SECONDS = 3600  # docs of the tools promise an hour to whoever holds a worker
 LIVES = 3  # pools that one call may outlive
 TRIES = 30  # statuses move the pool's version as well
 
@@ -143,9 +145,11 @@ class Workers:
             alive = _alive(obj)
             holdings = {name: each for name, each in _holdings(obj).items() if name != key.name}
             retiring = {*(obj["spec"].get("retireWorkers") or ()), key.name}
+            # One that is gone may have been let go with its place: those that others hold keep theirs.
+            least = 0 if key.name in alive else sum(name in alive for name in holdings)
             spec = {
                 "retireWorkers": sorted(name for name in retiring if name in alive),
-                "replicas": max(0, int(obj["spec"].get("replicas", 0)) - 1),
+                "replicas": max(least, int(obj["spec"].get("replicas", 0)) - 1),
             }
             return {**_holding(holdings), "spec": spec}
 
@@ -175,6 +179,8 @@ class Workers:
                     min_workers=0,
                     max_workers=MOST,
                     replicas=0,
+                    auto_scale=True,
+                    idle_seconds=IDLE_SECONDS,
                     allowed_commands=allowed_commands,
                 )
             except Conflict:  # another caller made it meanwhile: it is there for all

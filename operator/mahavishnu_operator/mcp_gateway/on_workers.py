@@ -23,10 +23,13 @@ Say = Callable[[str], Awaitable[None]]
 
 
 async def find_worker(gateway: Gateway, worker_id: str) -> Held:
-    """A held worker that is alive. NotFound: nobody holds it, or it has died."""
+    """A held worker that is alive. NotFound: nobody holds it, or it is gone."""
     held = await gateway.client.workers.get(gateway.key(worker_id, what="worker_id"))
     if not held.alive:
-        raise NotFound(f"worker {held.key} has died", hint="worker_close it and worker_spawn another one")
+        raise NotFound(
+            f"worker {held.key} is gone: it has died, or had nothing to do for an hour",
+            hint="worker_close it and worker_spawn another one",
+        )
     return held
 
 

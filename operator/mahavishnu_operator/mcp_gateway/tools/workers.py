@@ -77,7 +77,7 @@ class WorkerTools:
         ] = "terminal-qwen",
         count: Annotated[int, Field(ge=1, le=MOST, description="How many.")] = 1,
     ) -> Shape:
-        """Start single workers that you hold until worker_close, and wait until they are ready.
+        """Start single workers that you hold until worker_close or an hour without work, and wait until they are ready.
 
         Use them to run commands side by side that you want to keep apart; for one command pool_execute is simpler.
         """
