@@ -60,7 +60,7 @@ CLUSTER ?= build/cluster
 
 .PHONY: cluster-up
 cluster-up: $(STAMP) packages ## start a cluster with one real node and the project's images (as root), and say how to use it
-	$(BIN)/python -m tests.cluster.node up $(CLUSTER) --image worker --image operator
+	$(BIN)/python -m tests.cluster.node up $(CLUSTER) --image worker --image operator --image gateway
 
 .PHONY: cluster-down
 cluster-down: $(STAMP) ## end it

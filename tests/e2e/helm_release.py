@@ -23,11 +23,11 @@ class Release:
         where = ("--namespace", self._place.system, "--timeout", f"{TIMEOUT:g}s")
         return self._helm.run(command, NAME, *arguments, *where, timeout=2 * TIMEOUT).stdout
 
-    def put(self, command: str, **values: str) -> None:
+    def put(self, command: str, *options: str, **values: str) -> None:
         """`helm install` or `helm upgrade` of the chart with the images of the tests; it returns when all is ready."""
         chosen = values | {"persistence.storageClassName": self._place.storage_class}
         for name, reference in zip(("image", "workerImage"), self._images, strict=True):
             parts = dict(zip(("registry", "repository", "tag"), split(reference), strict=True))
             chosen = {f"{name}.{part}": value for part, value in parts.items()} | chosen
         sets = [part for name, value in chosen.items() for part in ("--set-string", f"{name}={value}")]
-        self.run(command, str(CHART), "--wait", *sets)
+        self.run(command, str(CHART), "--wait", *options, *sets)

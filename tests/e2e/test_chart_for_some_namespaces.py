@@ -1,18 +1,23 @@
-"""The chart with rights in one namespace alone, and with its tasks and results in a PostgreSQL database."""
+"""The chart with rights in one namespace alone: results in a PostgreSQL database, and a gateway for agents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from fastmcp.client.auth import BearerAuth
 
 from tests.cluster.helm import Helm
 from tests.cluster.node.cluster import NodeCluster
+from tests.integration.callers_tools import AUDIENCE, EVERYTHING, make_accounts
+from tests.integration.gateway_tools import agent_of
 from tests.postgres.server import PostgresServer
 
+from .agents import forwarded, status_without_token, trust
 from .helm_release import NAME, Release
-from .installing import Place, made_place
+from .installing import Place, made_place, split
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +41,16 @@ def database(postgres_for_pods: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def release(place: Place, helm: Helm, database: str, operator_image: str, worker_image: str) -> Release:
+def release(
+    place: Place, helm: Helm, database: str, operator_image: str, worker_image: str, gateway_image: str
+) -> Release:
     create = ("create", "secret", "generic", "database", f"--from-literal=url={database}", "-n", place.system)
     place.kubectl(*create)
     installed = Release(helm, place, (operator_image, worker_image))
-    installed.put("install", **{"watchNamespaces[0]": place.team, "store.existingSecret": "database"})
+    registry, repository, tag = split(gateway_image)
+    gateway = {"gateway.image.registry": registry, "gateway.image.repository": repository, "gateway.image.tag": tag}
+    values = {"watchNamespaces[0]": place.team, "store.existingSecret": "database"}
+    installed.put("install", "--set", "gateway.enabled=true", **values, **gateway)
     place.pool("warm")
     return installed
 
@@ -59,3 +69,19 @@ def test_other_namespaces_are_out_of_its_reach_but_nodes_are_seen(release: Relea
     assert place.kubectl(*asked, "create", "pods").strip() == "yes"
     assert place.kubectl(*asked, "create", "pods", "-n", "kube-system", check=False).strip() == "no"
     assert place.kubectl(*asked, "watch", "nodes", check=False).splitlines()[-1] == "yes"  # for cordons
+
+
+async def test_an_agent_runs_commands_by_its_token_and_nobody_does_without(
+    release: Release, place: Place, tmp_path: Path
+) -> None:
+    make_accounts(place.cluster, place.team, {"agent": EVERYTHING})
+    token = place.kubectl("create", "token", "agent", f"--audience={AUDIENCE}").strip()
+    trusted = trust(place)
+    with forwarded(place, tmp_path) as url:
+        assert status_without_token(url, trusted) == 401
+        async with agent_of(url, auth=BearerAuth(token), verify=trusted) as agent:
+            spawned = await agent.call("pool_spawn", name="agents", worker_type="command", max_workers=1, timeout=120)
+            assert (spawned["pool_id"], spawned["success"]) == (f"{place.team}/agents", True), spawned
+            ran = await agent.call("pool_execute", pool_id="agents", prompt="echo seen")
+            assert (ran["output"], ran["exit_code"]) == ("seen\n", 0), ran
+            assert (await agent.call("pool_close", pool_id="agents"))["success"]

@@ -53,6 +53,7 @@ RECIPES: Mapping[str, Recipe] = {
     "worker": Recipe("worker", "worker", ("worker.lock", "scanners.lock")),
     "worker-base": Recipe("worker", "worker-base", ("worker.lock", "scanners.lock")),
     "operator": Recipe("operator", "operator", ("operator.lock",)),
+    "gateway": Recipe("gateway", "gateway", ("gateway.lock",)),
 }
 
 

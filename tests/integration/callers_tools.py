@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -17,17 +15,13 @@ from fastmcp.client.auth import BearerAuth
 
 from tests.cluster.client import Cluster
 
-from .cli_tools import DEADLINE_SECONDS, environment
+from .cli_tools import DEADLINE_SECONDS, start_serving
 from .gateway_tools import Agent, agent_of
 
 AUDIENCE = "mahavishnu-gateway"
 KINDS = {"apiGroups": ["mahavishnu.dev"], "resources": ["workerpools", "workerpools/scale", "scanjobs"]}
 EVERYTHING = [{**KINDS, "verbs": ["get", "list", "watch", "create", "patch", "delete"]}]
 LOOKING = [{**KINDS, "verbs": ["get", "list", "watch"]}]
-REVIEWING = [
-    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
-    {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
-]
 
 
 @dataclass(frozen=True)
@@ -101,10 +95,8 @@ def cluster_rights(name: str, account: tuple[str, str], rules: list[dict[str, An
 def reviewing_gateway(account: Cluster, folder: Path, *options: str) -> Iterator[tuple[str, Path]]:
     """`mahavishnu mcp start --auth token-review` as that account, on a free port: its address and its log."""
     log = folder / "gateway.log"
-    command = [str(Path(sys.executable).with_name("mahavishnu")), "mcp", "start", "--port", "0"]
-    command += ["--kubeconfig", str(account.kubeconfig), "--auth", "token-review", *options]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(command, env=environment(), stderr=stderr, stdout=subprocess.DEVNULL)
+    told = ("--port", "0", "--kubeconfig", str(account.kubeconfig), "--auth", "token-review", *options)
+    process = start_serving("mcp", "start", *told, log=log)
     try:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := re.search(r"serving agents on (https?://\S+)/mcp", log.read_text())):

@@ -64,13 +64,20 @@ def test_an_api_server_takes_every_use(rendered: str, cluster: Cluster) -> None:
 
 def test_pods_are_admitted_where_only_restricted_ones_are(rendered: str, cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    deployment = one(objects(rendered), "Deployment")
     account = {"serviceAccountName": "default", "priorityClassName": ""}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "as-deployed", "namespace": namespace}}
-    pod["spec"] = deployment["spec"]["template"]["spec"] | account
+    deployed = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "as-deployed", "namespace": namespace},
+            "spec": each["spec"]["template"]["spec"] | account,
+        }
+        for each in objects(rendered)
+        if each["kind"] == "Deployment"
+    ]
     test = one(objects(rendered), "Pod")
     test["metadata"]["namespace"] = namespace
-    for each in (pod, test):
+    for each in (*deployed, test):
         cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(each))
 
 
@@ -195,7 +202,7 @@ def one(made: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 def leaves(values: Any, prefix: str = "") -> list[str]:
     """The dotted path of every value that is no mapping of values; `resources` and the like are one."""
-    if not isinstance(values, dict) or not values or prefix in {"resources."}:
+    if not isinstance(values, dict) or not values or prefix.endswith("resources."):
         return [prefix.rstrip(".")]
     return [path for name, value in values.items() for path in leaves(value, f"{prefix}{name}.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,28 +14,32 @@ from typing import Any
 
 import pytest
 
+from scripts.render_manifests import CHART
 from tests.cluster.client import Cluster
 from tests.cluster.fixtures import fresh_namespace
+from tests.cluster.helm import Helm, objects
 
 from .callers_tools import (
     EVERYTHING,
     LOOKING,
-    REVIEWING,
     Tenants,
     apply,
     cluster_rights,
     make_accounts,
     reviewing_gateway,
 )
-from .operator_tools import OperatorProcess, account
+from .operator_tools import DEADLINE, OperatorProcess, account
 from .pod_tools import IMAGE
 
+EVERYWHERE = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
 EMPTY_POOL = {"worker_type": "command", "min_workers": 0, "auto_scale": True}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
 
 @pytest.fixture(scope="module")
-def tenants(deployed: Cluster, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
+def tenants(
+    deployed: Cluster, root: Path, helm_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tenants]:
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("operator")
         # Pools that callers make are of Pods, which nobody starts here; those with work in them are of local workers.
@@ -42,21 +47,24 @@ def tenants(deployed: Cluster, root: Path, tmp_path_factory: pytest.TempPathFact
         spaces = {name: stack.enter_context(fresh_namespace(deployed)) for name in ("system", "a", "b")}
         make_accounts(deployed, spaces["a"], {"alice": EVERYTHING, "amy": EVERYTHING, "viewer": LOOKING})
         make_accounts(deployed, spaces["b"], {"bob": EVERYTHING, "auditor": [], "stranger": []})
-        make_accounts(deployed, spaces["system"], {"gateway": []})
-        system, auditor = spaces["system"], spaces["b"]
-        rights = [*cluster_rights(f"{system}-gateway", (system, "gateway"), [*EVERYTHING, *REVIEWING])]
-        rights += cluster_rights(f"{system}-auditor", (auditor, "auditor"), LOOKING)
-        apply(deployed, *rights)
-        stack.callback(
-            deployed.kubectl,
-            *("delete", "clusterrole,clusterrolebinding", f"{system}-gateway", f"{system}-auditor", "--wait=false"),
-        )
+        system = spaces["system"]
+        chart = from_chart(Helm(helm_binary, tmp_path_factory.mktemp("helm")), system)
+        apply(deployed, *chart, *cluster_rights(f"{system}-auditor", (spaces["b"], "auditor"), LOOKING))
+        stack.callback(deployed.kubectl, "delete", EVERYWHERE, "-l", f"app.kubernetes.io/instance={system}")
+        stack.callback(deployed.kubectl, "delete", "clusterrole,clusterrolebinding", f"{system}-auditor")
         apply(deployed, *(local_pool(spaces["a"], name) for name in ("work", "gateway-workers")))
-        gateway = deployed.as_service_account(namespace=system, name="gateway")
+        gateway = deployed.as_service_account(namespace=system, name=f"{system}-gateway")
         options = ("-A", "--workspace", str(root), "--dispatcher-url", operator.dispatcher)
         url, log = stack.enter_context(reviewing_gateway(gateway, tmp_path_factory.mktemp("gateway"), *options))
         yield Tenants(deployed, url, log, spaces)
         print(operator.process.log_tail())
+
+
+def from_chart(helm: Helm, namespace: str) -> list[dict[str, Any]]:
+    """The gateway's account, its rights and the guard of its label, as the chart makes them."""
+    parts = [part for file in ("gateway-rbac", "created-by") for part in ("--show-only", f"templates/{file}.yaml")]
+    values = f"gateway.enabled=true,fullnameOverride={namespace},tls.existingSecret=none,gateway.tls.enabled=false"
+    return objects(helm.template(CHART, "--set", values, *parts, release=namespace, namespace=namespace))
 
 
 def local_pool(namespace: str, name: str) -> dict[str, Any]:
@@ -198,3 +206,45 @@ async def test_each_call_is_audited_by_the_name_of_its_caller(tenants: Tenants) 
     last = {(line["caller"], line["tool"], line["outcome"]) for line in lines[-2:]}
     user = tenants.user("b/stranger")
     assert last == {(user, "get_liveness", "answered"), (user, "worker_list", "failed")}
+
+
+@pytest.fixture(scope="module")
+def guarded(tenants: Tenants) -> Tenants:
+    """The same once the guard is in force, which takes an API server a moment."""
+    deadline = time.monotonic() + DEADLINE
+    while "which alone may write it" not in said(tenants, labelled(tenants, "created-by"), "--dry-run=server"):
+        assert time.monotonic() < deadline, "the guard never came into force"
+        time.sleep(0.1)
+    return tenants
+
+
+async def test_nobody_but_the_gateway_writes_who_made_an_object(guarded: Tenants) -> None:
+    assert "created" in said(guarded, labelled(guarded, "anything-else"))
+    async with guarded.agent("a/alice") as alice:
+        await alice.call("pool_spawn", name="guarded", **EMPTY_POOL)
+        for name, value in (("anything-else", "stolen"), ("guarded", "stolen"), ("guarded", None)):
+            for where in ("labels", "annotations"):
+                key = "mahavishnu.dev/created-by" + ("-name" if where == "annotations" else "")
+                patch = {"metadata": {where: {key: value}}}
+                changed = ("patch", "wp", name, "--type=merge", "-p", json.dumps(patch))
+                done = guarded.cluster.kubectl(*changed, "-n", guarded.spaces["a"], check=False)
+                assert f"{key} says who made an object" in done.stderr
+        other = {"metadata": {"labels": {"team": "a"}}, "spec": {"maxWorkers": 4}}
+        patched = ("patch", "wp", "guarded", "--type=merge", "-p", json.dumps(other), "-n", guarded.spaces["a"])
+        assert "patched" in guarded.cluster.kubectl(*patched).stdout
+        assert (await alice.call("pool_spawn", name="guarded", max_workers=3, **EMPTY_POOL))["max_workers"] == 3
+        assert (await alice.call("pool_close_all"))["pools_closed"] == 1
+
+
+def labelled(tenants: Tenants, key: str) -> dict[str, Any]:
+    """A pool with such a label, which its name tells."""
+    pool = local_pool(tenants.spaces["a"], key)
+    pool["spec"] |= {"replicas": 0}
+    pool["metadata"] |= {"labels": {f"mahavishnu.dev/{key}": "somebody"}}
+    return pool
+
+
+def said(tenants: Tenants, obj: dict[str, Any], *options: str) -> str:
+    """What the API server says to whoever makes an object, though they may do everything."""
+    done = tenants.cluster.kubectl("create", "-f", "-", *options, input=json.dumps(obj), check=False)
+    return done.stdout + done.stderr

@@ -66,3 +66,67 @@ fsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
+
+{{- define "mahavishnu.gatewayName" -}}
+{{- printf "%s-gateway" (include "mahavishnu.fullname" .) -}}
+{{- end -}}
+
+{{- define "mahavishnu.gatewaySelector" -}}
+app.kubernetes.io/name: {{ include "mahavishnu.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "mahavishnu.gatewayAccount" -}}
+{{- if .Values.gateway.serviceAccount.create -}}
+{{- default (include "mahavishnu.gatewayName" .) .Values.gateway.serviceAccount.name -}}
+{{- else -}}
+{{- required "gateway.serviceAccount.create is false: set gateway.serviceAccount.name to the account that is there" .Values.gateway.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The one namespace that the gateway serves; empty: all. */}}
+{{- define "mahavishnu.gatewayNamespace" -}}
+{{- if .Values.gateway.namespace -}}
+{{- .Values.gateway.namespace -}}
+{{- else if gt (len .Values.watchNamespaces) 1 -}}
+{{- fail "the gateway serves all namespaces or one: set gateway.namespace to one of watchNamespaces" -}}
+{{- else -}}
+{{- first .Values.watchNamespaces | default "" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "mahavishnu.gatewayTlsSecret" -}}
+{{- default (printf "%s-tls" (include "mahavishnu.gatewayName" .)) .Values.gateway.tls.existingSecret -}}
+{{- end -}}
+
+{{/* A dictionary: root, secret, subject, names, days, keep. A certificate that is made once: `lookup` finds it again. */}}
+{{- define "mahavishnu.madeCertificate" -}}
+{{- $secret := .secret -}}
+{{- $there := lookup "v1" "Secret" .root.Release.Namespace $secret -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ $secret }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "mahavishnu.labels" .root | nindent 4 }}
+  {{- if .keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+type: kubernetes.io/tls
+data:
+  {{- if $there }}
+  {{- range list "tls.crt" "tls.key" "ca.crt" }}
+  {{ . }}: {{ required (printf "Secret %s lacks %s: delete it, so that it is made anew" $secret .) (get $there.data .) }}
+  {{- end }}
+  {{- else }}
+  {{- $days := int .days -}}
+  {{- $ca := genCA (printf "%s authority" .subject) $days -}}
+  {{- $certificate := genSignedCert .subject nil .names $days $ca }}
+  tls.crt: {{ b64enc $certificate.Cert }}
+  tls.key: {{ b64enc $certificate.Key }}
+  ca.crt: {{ b64enc $ca.Cert }}
+  {{- end }}
+{{- end -}}

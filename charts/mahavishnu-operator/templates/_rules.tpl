@@ -55,3 +55,16 @@
   name: {{ include "mahavishnu.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
+
+{{/* The gateway's rights on objects: on our kinds alone, and as much as its tools do for anybody. */}}
+{{- define "mahavishnu.gatewayRules" -}}
+- apiGroups: [mahavishnu.dev]
+  resources: [workerpools]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [mahavishnu.dev]
+  resources: [workerpools/scale]
+  verbs: [patch]
+- apiGroups: [mahavishnu.dev]
+  resources: [scanjobs]
+  verbs: [get, list, watch, create, patch]
+{{- end -}}

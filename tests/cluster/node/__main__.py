@@ -122,6 +122,12 @@ def _values(built: Mapping[str, Image]) -> dict[str, Any]:
         if name in built:
             registry, repository, tag = re.split("[/:]", built[name].reference)
             values[value] = {"registry": registry, "repository": repository, "tag": tag}
+    if "gateway" in built:
+        registry, repository, tag = re.split("[/:]", built["gateway"].reference)
+        values["gateway"] = {
+            "enabled": True,
+            "image": {"registry": registry, "repository": repository, "tag": tag},
+        }
     return values
 
 

@@ -82,7 +82,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             ensure(
                 {"metrics": METRICS, "simulation": "kwok"}[name] for name in ("metrics", "simulation") if name in used
             )
-            for name in ("worker", "operator"):
+            for name in ("worker", "operator", "gateway"):
                 if f"{name}_image" in used:
                     ensure_image(name)
     except BuildError:
@@ -198,6 +198,12 @@ def worker_image(load_image: Callable[[Image], str]) -> str:
 def operator_image(load_image: Callable[[Image], str]) -> str:
     """The reference of the operator's image, which the node has."""
     return load_image(ensure_image("operator"))
+
+
+@pytest.fixture(scope="session")
+def gateway_image(load_image: Callable[[Image], str]) -> str:
+    """The reference of the gateway's image, which the node has."""
+    return load_image(ensure_image("gateway"))
 
 
 @pytest.fixture
