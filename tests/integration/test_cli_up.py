@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from .cli_tools import Up, run, run_program, running_up
+from .cli_tools import Up, environment, run, run_program, running_up
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POOL = {
@@ -193,3 +195,21 @@ def test_a_folder_is_applied_pools_first(up: Up, tmp_path: Path) -> None:
     (folder / "b-pool.yaml").write_text(yaml.safe_dump(POOL))
     done = up.run("apply", "-f", folder)
     assert done.stdout.splitlines() == ["workerpool/local applied", "scanjob/first applied"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fitting", "directive"),
+    [
+        (["pool", "sp"], ["spawn"], ":4"),
+        (["scan", "--fail-on", ""], ["none", "note", "warning", "error"], ":4"),
+        (["apply", "-f", ""], [], ":0"),
+        (["scan", "it's here", "--fail-on", "w"], ["warning"], ":4"),
+    ],
+)
+def test_kubectl_completes_what_is_typed_behind_its_plugin(
+    kubectl_binary: Path, words: list[str], fitting: list[str], directive: str
+) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    asked = [str(kubectl_binary), "__complete", "mahavishnu", *words]
+    done = subprocess.run(asked, env=environment(PATH=path), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*fitting, directive]
