@@ -11,7 +11,7 @@ from fastmcp.client.auth import BearerAuth
 
 from tests.cluster.helm import Helm
 from tests.cluster.node.cluster import NodeCluster
-from tests.integration.callers_tools import AUDIENCE, EVERYTHING, make_accounts
+from tests.integration.callers_tools import AUDIENCE, EVERYTHING, make_accounts, until_allowed
 from tests.integration.gateway_tools import agent_of
 from tests.postgres.server import PostgresServer
 
@@ -75,6 +75,7 @@ async def test_an_agent_runs_commands_by_its_token_and_nobody_does_without(
     release: Release, place: Place, tmp_path: Path
 ) -> None:
     make_accounts(place.cluster, place.team, {"agent": EVERYTHING})
+    until_allowed(place.cluster, f"system:serviceaccount:{place.team}:agent", "create", "scanjobs", "-n", place.team)
     token = place.kubectl("create", "token", "agent", f"--audience={AUDIENCE}").strip()
     trusted = trust(place)
     with forwarded(place, tmp_path) as url:

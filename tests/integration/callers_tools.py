@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,31 @@ def apply(cluster: Cluster, *objects: dict[str, Any]) -> None:
     """Make objects, or make them so."""
     everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
     cluster.kubectl("apply", "--server-side", "-f", "-", input=everything)
+
+
+def until_allowed(cluster: Cluster, user: str, verb: str, resource: str, *where: str) -> None:
+    """Return once the API server knows of a right: what a gateway is told before holds for some seconds."""
+    asked = ("auth", "can-i", verb, resource, f"--as={user}", *where)
+    _until(lambda: cluster.kubectl(*asked, check=False).returncode == 0)
+
+
+def until_nobodys(cluster: Cluster, token: str, *, audience: str = AUDIENCE) -> None:
+    """Return once the API server knows that the account of a token has gone."""
+    spec = {"token": token, "audiences": [audience]}
+    review = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec})
+
+    def gone() -> bool:
+        said = json.loads(cluster.kubectl("create", "-f", "-", "-o", "json", input=review).stdout)
+        return not said["status"].get("authenticated")
+
+    _until(gone)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "the API server never came to know"
+        time.sleep(0.1)
 
 
 def _account(namespace: str, name: str, rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,8 @@ from .callers_tools import (
     cluster_rights,
     make_accounts,
     reviewing_gateway,
+    until_allowed,
+    until_nobodys,
 )
 from .operator_tools import DEADLINE, OperatorProcess, account
 from .pod_tools import IMAGE
@@ -52,6 +54,8 @@ def tenants(
         apply(deployed, *chart, *cluster_rights(f"{system}-auditor", (spaces["b"], "auditor"), LOOKING))
         stack.callback(deployed.kubectl, "delete", EVERYWHERE, "-l", f"app.kubernetes.io/instance={system}")
         stack.callback(deployed.kubectl, "delete", "clusterrole,clusterrolebinding", f"{system}-auditor")
+        # The right that was given last.
+        until_allowed(deployed, f"system:serviceaccount:{spaces['b']}:auditor", "list", "workerpools", "-A")
         apply(deployed, *(local_pool(spaces["a"], name) for name in ("work", "gateway-workers")))
         gateway = deployed.as_service_account(namespace=system, name=f"{system}-gateway")
         options = ("-A", "--workspace", str(root), "--dispatcher-url", operator.dispatcher)
@@ -93,6 +97,7 @@ def test_without_a_token_of_somebody_for_this_gateway_nobody_is_let_in(tenants: 
     make_accounts(tenants.cluster, tenants.spaces["a"], {"leaver": EVERYTHING})
     of_one_who_left = tenants.token("a/leaver")
     tenants.cluster.kubectl("delete", "serviceaccount", "leaver", "-n", tenants.spaces["a"])
+    until_nobodys(tenants.cluster, of_one_who_left)
     good = tenants.token("a/alice")
     head, body, _ = good.split(".")
     for token in ("", "Bearer", "Bearer nothing", f"Basic {good}", good):
