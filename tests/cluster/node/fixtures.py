@@ -29,8 +29,9 @@ from .node import METRICS, missing_for_node
 from .simulation import kwok
 
 FIXTURES = frozenset({"node_cluster", "built_node_cluster"})
-# Modules that install something into the cluster as a whole, drain its node, or start further ones.
-OF_THE_WHOLE_CLUSTER = frozenset(
+# Modules that install something into the cluster as a whole, drain its node or add further ones; and two more, so that
+# both groups take as long.
+ON_THE_SECOND_NODE = frozenset(
     {
         "test_autoscaling",
         "test_chart_for_some_namespaces",
@@ -39,6 +40,9 @@ OF_THE_WHOLE_CLUSTER = frozenset(
         "test_figures",
         "test_kubectl_install",
         "test_lifetime",
+        "test_pods_that_cannot_start",
+        "test_simulation",
+        "test_sources",
     }
 )
 NOT_RUN = "not run on this machine:"
@@ -65,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    return "whole-node" if item.path.stem in OF_THE_WHOLE_CLUSTER else "node"
+    return "second-node" if item.path.stem in ON_THE_SECOND_NODE else "node"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
