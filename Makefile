@@ -103,6 +103,10 @@ bench: $(VENV)/.bench-installed cluster-binaries ## speed next to a yardstick in
 bench-cluster: $(STAMP) packages cluster-binaries ## speed with Pods as workers, real and simulated (as root; NAME=... for one)
 	$(BIN)/python -m benchmarks.cluster $(NAME)
 
+.PHONY: bench-gateway
+bench-gateway: $(STAMP) cluster-binaries ## speed of an agent's calls next to yardsticks, as JSON lines (NAME=... for one)
+	$(BIN)/python -m benchmarks.gateway $(NAME)
+
 $(VENV)/.bench-installed: $(STAMP) requirements/bench.lock
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.lock
 	touch $@

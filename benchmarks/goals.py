@@ -30,6 +30,7 @@ DASK, BARE = "noop tasks, ratios to dask.distributed", "commands, ratios to a ba
 KOPF, QUEUED = "scanjobs, ratios to a bare kopf handler", "queued tasks, cost of one among many to one among few"
 XARGS = "scan of the standard library, ratio to xargs"
 TO_BARE = "throughput_to_a_bare_kopf_handler"
+EMBEDDED, SERVER = "gateway, embedded", "gateway, API server"
 WARM, SCALE = "warm Pods, ratios to a bare kopf handler", "scale, ratios"
 
 GOALS = (
@@ -62,6 +63,13 @@ GOALS = (
     Goal("simulated fleet, ScanJobs to done a second, to a bare kopf handler", ">= 0.33", SCALE, TO_BARE),
     Goal("processor time of a ScanJob, large fleet to small", "linear: 1", SCALE, "cpu_of_a_job, large to small"),
     Goal("processor time of a worker, large fleet to small", "linear: 1", SCALE, "cpu_of_a_worker, large to small"),
+    Goal("pool_execute of a no-op at 50 a second, p99, ms", "<= 10", EMBEDDED, "p99_ms", of="pool_execute"),
+    Goal("one at a time, p50, to a bare tool", "stated", f"{EMBEDDED}, ratios to a bare tool", "p50_one_at_a_time"),
+    Goal("on an API server at 75 a second, p50, ms", "<= 30", SERVER, "p50_ms", of="pool_execute"),
+    Goal("the same, p99, ms", "<= 90", SERVER, "p99_ms", of="pool_execute"),
+    Goal("ten pools of ten workers, calls a second", "stated", "gateway, fleet", "calls_per_second"),
+    Goal("choosing a pool among ten, p99, ms", "< 10", "gateway, fleet, choosing a pool", "p99_ms"),
+    Goal("memory of the server after 5,000 calls, MiB", "stated", "gateway, fleet", "server_mib_after"),
 )
 
 

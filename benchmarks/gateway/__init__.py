@@ -1,0 +1,1 @@
+"""Benchmarks of the MCP gateway: what a call of an agent costs."""
