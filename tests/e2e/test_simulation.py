@@ -25,6 +25,9 @@ def test_a_hundred_simulated_nodes_run_a_hundred_pods(
     hosts = {each["spec"]["nodeName"] for each in simulation.json("get", "pods", "-n", node_namespace)["items"]}
     assert len(hosts) > 1
     assert hosts <= simulated_nodes
+    # What keeps the nodes: without it they are lost in less than a minute.
+    kept = simulation.json("get", "leases", "-n", "kube-node-lease")["items"]
+    assert simulated_nodes <= {each["metadata"]["name"] for each in kept if each["spec"]["leaseDurationSeconds"] == 40}
 
 
 @pytest.fixture

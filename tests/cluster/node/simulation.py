@@ -16,6 +16,7 @@ from tests.cluster.process import Program, ServerProcess
 # What kwok writes when, in the life of a node and of a Pod.
 STAGES = Path(__file__).with_name("stages.yaml")
 LABEL = {"type": "kwok"}
+LEASE_SECONDS = 40  # as a kubelet's: without a Lease that is renewed, a node is lost 50 s after it came
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 
 
@@ -24,6 +25,7 @@ def kwok(cluster: Cluster, *, binary: Path, log: Path) -> ServerProcess:
     flags = (
         f"--kubeconfig={cluster.kubeconfig}",
         "--manage-nodes-with-label-selector=type=kwok",
+        f"--node-lease-duration-seconds={LEASE_SECONDS}",
         f"--config={STAGES}",
     )
 
