@@ -6,6 +6,7 @@ What must stay true: whatever a kubeconfig says of who one is, kubectl understan
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -33,7 +34,7 @@ class _ToSocket(http.client.HTTPConnection):
 
 
 class Requests:
-    """Requests as the user of that kubeconfig; the proxy begins with the first and dies with this process."""
+    """Requests as the user of that kubeconfig; the proxy begins with the first and ends with this process."""
 
     def __init__(self, kubeconfig: Path, kubectl: Path) -> None:
         # Open to this user alone, and short: a socket's path has a hundred characters.
@@ -42,6 +43,12 @@ class Requests:
         command = (str(kubectl), f"--kubeconfig={kubeconfig}", "proxy", f"--unix-socket={self._socket}")
         log = Path(self._folder.name) / "log"
         self._proxy = ServerProcess(Program("kubectl proxy", command, self._not_ready), log)
+        atexit.register(self.close)  # also what keeps this, whoever drops a cluster in the middle of a test
+
+    def close(self) -> None:
+        """End the proxy."""
+        self._proxy.kill()
+        self._folder.cleanup()
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None, *, accept: tuple[int, ...] = ()) -> Any:
         """The answer's JSON. AssertionError for a status of 400 and more that is not in `accept`."""
