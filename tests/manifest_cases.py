@@ -149,13 +149,22 @@ def _pool_rules() -> Iterator[Case]:
     yield Case("recycle when?", pool(recycle={}), breaks="recycle-when")
     secret = {"secretKeyRef": {"name": "s", "key": "k"}}
     config = {"configMapKeyRef": {"name": "c", "key": "k"}}
+    for name in ("GREETING", "PATHS", "A_LD_B", "MAHAVISHNU"):
+        yield Case(f"env of the name {name}", k8s(env=[{"name": name}]), keeps="env-name")
+    for name in ("PATH", "HOME", "TMPDIR", "LC_ALL", "LD_PRELOAD", "PYTHONPATH", "MAHAVISHNU_TOKEN"):
+        yield Case(f"env of the name {name}", k8s(env=[{"name": name, "value": ""}]), breaks="env-name")
     yield Case("env by value", k8s(env=[{"name": "A", "value": "1"}, {"name": "B"}]), keeps="env-one-value")
-    both = [{"name": "A", "value": "1", "valueFrom": secret}]
+    both = [{"name": "A", "value": "1", "valueFrom": config}]
     yield Case("env by value and source", k8s(env=both), breaks="env-one-value")
-    yield Case("env by secret", k8s(env=[{"name": "A", "valueFrom": secret}]), keeps="env-one-source")
+    yield Case("env by config", k8s(env=[{"name": "A", "valueFrom": config}]), keeps="env-one-source")
     yield Case("env by two", k8s(env=[{"name": "A", "valueFrom": secret | config}]), breaks="env-one-source")
     yield Case("env by none", k8s(env=[{"name": "A", "valueFrom": {}}]), breaks="env-one-source")
-    yield Case("env from secret", k8s(envFrom=[{"secretRef": {"name": "s"}}]), keeps="env-from-one-source")
+    yield Case("env by no secret", k8s(env=[{"name": "A", "valueFrom": config}]), keeps="env-no-secret")
+    yield Case("env by secret", k8s(env=[{"name": "A", "valueFrom": secret}]), breaks="env-no-secret")
+    whole = {"configMapRef": {"name": "c", "optional": True}, "prefix": "P_"}
+    yield Case("env from config", k8s(envFrom=[whole]), keeps="env-from-one-source")
+    yield Case("env from no secret", k8s(envFrom=[whole, whole]), keeps="env-from-no-secret")
+    yield Case("env from secret", k8s(envFrom=[{"secretRef": {"name": "s"}}]), breaks="env-from-no-secret")
     yield Case("env from nothing", k8s(envFrom=[{"prefix": "P_"}]), breaks="env-from-one-source")
     exists, equal = {"operator": "Exists"}, {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
     yield Case("toleration of all", k8s(tolerations=[exists]), keeps="toleration-exists")
@@ -361,6 +370,8 @@ def _shapes() -> Iterator[Case]:
     yield Case("a quantity beyond 64 bits", k8s(resources={"limits": {"cpu": 2**63}}), "resources.limits")
     yield Case("a variable twice", k8s(env=[{"name": "A"}, {"name": "A"}]), "spec.kubernetes.env[1]")
     yield Case("no variable", k8s(env=[{"name": "A-B"}]), "spec.kubernetes.env[0].name")
+    odd = {"configMapRef": {"name": "c"}, "prefix": "1-"}
+    yield Case("no beginning of a variable", k8s(envFrom=[odd]), "spec.kubernetes.envFrom[0].prefix")
     yield Case("labels of a node", k8s(nodeSelector={"disk": "ssd", "a/b": ""}))
     yield Case("a number as label", k8s(nodeSelector={"disk": 1}), "spec.kubernetes.nodeSelector")
     yield Case("no fail level", scan(failOn="fatal"), "spec.scan.failOn")

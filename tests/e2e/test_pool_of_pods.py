@@ -17,7 +17,10 @@ from .telling import PodWitness
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-WHERE = "import os, socket; print(socket.gethostname(), os.getuid(), os.getcwd())"
+WHERE = """
+import os, socket
+print(socket.gethostname(), os.getuid(), os.getcwd(), os.environ["GREETING"], os.environ["PLACE"])
+"""
 
 
 async def test_kubectl_scale_makes_three_workers_of_none_and_none_of_three(site: PodSite) -> None:
@@ -32,15 +35,18 @@ async def test_kubectl_scale_makes_three_workers_of_none_and_none_of_three(site:
 
 
 async def test_a_job_of_commands_runs_in_the_pods_of_its_pool(site: PodSite, operator: OperatorProcess) -> None:
-    await site.pool()
+    site.kubectl("create", "configmap", "given", "--from-literal=PLACE=hall", "--from-literal=LD_PRELOAD=/nowhere.so")
+    greeting = {"name": "GREETING", "value": "$(HOSTNAME)$$5"}
+    await site.pool(kubernetes={"env": [greeting], "envFrom": [{"configMapRef": {"name": "given"}}]})
     (pod,) = await site.pods.pods(1)
     job = await site.commands("job", python_task(WHERE), ["true"])
     status = await site.ended("job")
     assert (status["phase"], counts(status)) == ("Succeeded", {"total": 2, "succeeded": 2}), status
-    host, uid, folder = operator.output(job).split()
+    host, uid, folder, *given = operator.output(job).split()
     assert (host, uid) == (pod["metadata"]["name"], "65532")
     assert host != socket.gethostname()
     assert folder.startswith("/workspace/")
+    assert given == ["$(HOSTNAME)$$5", "hall"]
 
 
 async def test_just_as_many_pods_are_made_as_are_wanted(site: PodSite) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -114,10 +115,29 @@ class Kubelet(WorkerPods):
             "/workspace": str(folder / "workspace"),
         }
         self.processes[name] = [
-            await asyncio.create_subprocess_exec(*CLI, *_told(container, places))
+            await asyncio.create_subprocess_exec(
+                *CLI, *_told(container, places), env=os.environ | self._variables(container)
+            )
             for container in pod["spec"]["containers"]
         ]
         return self.processes[name]
+
+    def _variables(self, container: Obj) -> dict[str, str]:
+        """Those that the container names; values name no others."""
+        found: dict[str, str] = {}
+        for source in container.get("envFrom", ()):
+            data = self._config_map(source["configMapRef"]["name"])
+            found |= {f"{source['prefix']}{key}": value for key, value in data.items()}
+        for each in container.get("env", ()):
+            key = each.get("valueFrom", {}).get("configMapKeyRef")
+            found[each["name"]] = (
+                self._config_map(key["name"])[key["key"]] if key else each.get("value", "").replace("$$", "$")
+            )
+        return found
+
+    def _config_map(self, name: str) -> dict[str, str]:
+        data: dict[str, str] = json.loads(self._site.kubectl("get", "configmap", name, "-o", "json"))["data"]
+        return data
 
     async def report(self, pod: Obj, phase: str, state: dict[str, Any]) -> None:
         """Write a Pod's status: its phase, and one state for its containers."""

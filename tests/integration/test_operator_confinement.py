@@ -26,6 +26,7 @@ SETTINGS = KubernetesSettings(image="worker:1", dispatcher_url="https://dispatch
 API_TOKEN = {"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
 HOST = {"name": "host", "hostPath": {"path": "/"}}
 SECRET = {"name": "secret", "secret": {"secretName": "credentials"}}
+FROM_SECRET = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
 CLAIM = {"name": "claim", "persistentVolumeClaim": {"claimName": "code"}}
 CONFINED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -46,11 +47,10 @@ def confined(deployed: Cluster) -> Cluster:
     return deployed
 
 
-def pod(namespace: str) -> Json:
+def pod(namespace: str, **kubernetes: Any) -> Json:
     """The Pod of a worker, as the operator makes it."""
-    return worker_pod(
-        PoolTemplate(Key(namespace, "pool"), "u-1", 1, "abc", {"backend": "kubernetes"}), "pool-x7", SETTINGS
-    )
+    spec = {"backend": "kubernetes", "kubernetes": kubernetes}
+    return worker_pod(PoolTemplate(Key(namespace, "pool"), "u-1", 1, "abc", spec), "pool-x7", SETTINGS)
 
 
 def job(namespace: str, *volumes: Json) -> Json:
@@ -89,6 +89,11 @@ def with_volume(manifest: Json, volume: Json) -> Json:
     return manifest
 
 
+def with_variables(manifest: Json, **members: Json) -> Json:
+    manifest["spec"]["containers"][1] |= {member: [entry] for member, entry in members.items()}
+    return manifest
+
+
 def in_container(manifest: Json, **context: Any) -> Json:
     manifest["spec"]["containers"][1]["securityContext"] |= context
     return manifest
@@ -96,6 +101,12 @@ def in_container(manifest: Json, **context: Any) -> Json:
 
 def test_it_may_make_the_pod_of_a_worker(confined: Cluster) -> None:
     assert said(confined, pod("default")) == ""
+
+
+def test_it_may_give_a_worker_variables_from_a_config_map(confined: Cluster) -> None:
+    one = {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+    whole = {"configMapRef": {"name": "c"}}
+    assert said(confined, pod("default", env=[one, {"name": "B", "value": "b"}], envFrom=[whole])) == ""
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,12 @@ def test_it_may_make_the_pod_of_a_worker(confined: Cluster) -> None:
         ),
         pytest.param(with_volume(pod("default"), HOST), "may mount only emptyDir, projected", id="the node's files"),
         pytest.param(with_volume(pod("default"), SECRET), "may mount only emptyDir, projected", id="a Secret"),
+        pytest.param(with_variables(pod("default"), env=FROM_SECRET), "no variable from a Secret", id="a Secret's key"),
+        pytest.param(
+            with_variables(pod("default"), envFrom={"secretRef": {"name": "s"}}),
+            "no variable from a Secret",
+            id="all keys",
+        ),
         pytest.param(with_volume(pod("default"), API_TOKEN), "no token but one", id="a token for the API"),
     ],
 )
@@ -129,6 +146,9 @@ def test_it_may_make_nothing_that_no_pool_or_job_controls(confined: Cluster) -> 
 def test_its_jobs_may_mount_what_a_source_names_and_nothing_of_the_node(confined: Cluster) -> None:
     assert said(confined, job("default", SECRET, CLAIM)) == ""
     assert "may mount only" in said(confined, job("default", HOST))
+    secret = job("default")
+    secret["spec"]["template"]["spec"]["containers"][0]["env"] = [FROM_SECRET]
+    assert "no variable from a Secret" in said(confined, secret)
     assert "no token but one" in said(confined, job("default", API_TOKEN))
 
 

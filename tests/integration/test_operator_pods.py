@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mahavishnu_operator.resources.protocol import WORKER_POOL
+from mahavishnu_operator.worker.surroundings import clean_environment
 
 from .operator_tools import (
     GATED,
@@ -45,6 +46,42 @@ async def test_a_job_runs_in_a_pod(kubelet: Kubelet, site: Site) -> None:
     await site.commands("job", ["echo", "hello"], ["true"])
     status = await site.ended("job")
     assert (status["phase"], counts(status)) == ("Succeeded", {"total": 2, "succeeded": 2})
+
+
+async def test_a_command_sees_the_variables_of_its_pool_and_no_others_of_its_container(
+    kubelet: Kubelet, site: Site, pod_operator: OperatorProcess
+) -> None:
+    odd = ("--from-literal=PATH=/nowhere", "--from-literal=LD_PRELOAD=/nowhere.so", "--from-literal=of.tools=high")
+    site.kubectl("create", "configmap", "given", "--from-literal=PLACE=hall", *odd)
+    level = {"configMapKeyRef": {"name": "given", "key": "of.tools"}}
+    greeting = {"name": "GREETING", "value": "$(PLACE) costs $$5"}
+    template = {
+        "env": [greeting, {"name": "LEVEL", "valueFrom": level}],
+        "envFrom": [{"configMapRef": {"name": "given"}}],
+    }
+    await pool(site, kubernetes=template)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    job = await site.commands("job", ["env"])
+    assert (await site.ended("job"))["phase"] == "Succeeded"
+    seen = dict(line.split("=", 1) for line in pod_operator.output(job).splitlines())
+    assert (seen["GREETING"], seen["LEVEL"], seen["PLACE"]) == ("$(PLACE) costs $$5", "high", "hall")
+    assert "/nowhere" not in seen["PATH"]
+    assert seen.keys() == {*clean_environment(Path("/any")), "GREETING", "LEVEL", "PLACE"}
+    agent, _ = pod["spec"]["containers"]
+    assert "MAHAVISHNU_TOOL" not in json.dumps(agent)
+    assert "envFrom" not in agent
+
+
+async def test_a_change_of_variables_replaces_idle_pods(kubelet: Kubelet, site: Site) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    await site.ready(1)
+    variable = {"name": "GREETING", "value": "hello"}
+    patch = {"spec": {"kubernetes": {"env": [variable]}}}
+    site.kubectl("patch", "wp", POOL, "--type=merge", "-p", json.dumps(patch))
+    await kubelet.pods(1, where=lambda p: "hello" in json.dumps(p["spec"]["containers"][1].get("env")))
 
 
 async def test_a_pool_that_no_node_takes_says_so_and_makes_no_more_pods(kubelet: Kubelet, site: Site) -> None:

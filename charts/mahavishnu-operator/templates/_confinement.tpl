@@ -27,6 +27,11 @@
     && 'ALL' in each.securityContext.capabilities.drop && !has(each.securityContext.capabilities.add))
   message: the operator may make Pods only of containers without any privilege
 - expression: >-
+    (variables.pod.containers + (has(variables.pod.initContainers) ? variables.pod.initContainers : [])).all(each,
+    (!has(each.env) || each.env.all(it, !has(it.valueFrom) || !has(it.valueFrom.secretKeyRef)))
+    && (!has(each.envFrom) || each.envFrom.all(it, !has(it.secretRef))))
+  message: the operator may give a container no variable from a Secret
+- expression: >-
     !has(variables.pod.volumes) || variables.pod.volumes.all(each,
     {{ range $number, $kind := . }}{{ if $number }} || {{ end }}has(each.{{ $kind }}){{ end }})
   message: the operator may mount only {{ join ", " . }} into a Pod

@@ -41,6 +41,8 @@ ACTED_ON: Mapping[str, tuple[str, ...]] = {
         "localProcess.outputLimitBytes",
         "kubernetes.image",
         "kubernetes.resources",
+        "kubernetes.env",
+        "kubernetes.envFrom",
         "kubernetes.nodeSelector",
         "kubernetes.tolerations",
         "kubernetes.affinity",
@@ -83,8 +85,6 @@ NOT_YET: Mapping[str, Mapping[str, Asks]] = {
     "WorkerPool": {
         "backend": _other_than("local-process", "kubernetes"),
         "workerType": _other_than("command"),
-        "kubernetes.env": _anything,
-        "kubernetes.envFrom": _anything,
         "sessionBuddy": _other_than(None),
         "memory.enabled": _anything,
         "memory.readFrom": _anything,

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, StrictInt, StrictStr, WithJsonSchema
 
 from .base import ApiModel, Bool, LongName, keyed_by
+from .variables import NAME
 
 _QUANTITY = r"^[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+|m|[kMGTPE]|[KMGTPE]i)?$"
 Quantity = Annotated[
@@ -22,7 +23,7 @@ Quantity = Annotated[
         {"x-kubernetes-int-or-string": True, "minimum": 0, "minLength": 1, "maxLength": 32, "pattern": _QUANTITY}
     ),
 ]
-EnvName = Annotated[StrictStr, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvName = Annotated[StrictStr, Field(min_length=1, max_length=256, pattern=NAME)]
 LabelKey = Annotated[StrictStr, Field(min_length=1, max_length=316)]
 DataKey = Annotated[StrictStr, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
 OPEN: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
@@ -48,7 +49,7 @@ class ConfigMapKey(ApiModel):
 
 
 class SecretKey(ApiModel):
-    """A key of a Secret in the pool's namespace."""
+    """A key of a Secret: refused, with what to do instead."""
 
     name: LongName = Field(description="Name of the Secret.")
     key: DataKey = Field(description="Key within it.")
@@ -56,33 +57,35 @@ class SecretKey(ApiModel):
 
 
 class EnvSource(ApiModel):
-    """Where the value of a variable comes from; exactly one member."""
+    """Where the value of a variable comes from: a ConfigMap."""
 
     config_map_key_ref: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
-    secret_key_ref: SecretKey | None = Field(None, description="A key of a Secret.")
+    secret_key_ref: SecretKey | None = Field(None, description="Refused: a variable cannot come from a Secret.")
 
 
 class EnvVar(ApiModel):
-    """An environment variable of the worker's container."""
+    """An environment variable of the tools and commands that a worker runs."""
 
     name: EnvName = Field(description="Name of the variable.")
-    value: Annotated[StrictStr, Field(max_length=8192)] | None = Field(None, description="Its value.")
+    value: Annotated[StrictStr, Field(max_length=8192)] | None = Field(None, description="Its value, as it stands.")
     value_from: EnvSource | None = Field(None, description="Where its value comes from, instead of `value`.")
 
 
 class EnvFromRef(ApiModel):
-    """A ConfigMap or Secret in the pool's namespace."""
+    """A ConfigMap in the pool's namespace."""
 
     name: LongName = Field(description="Its name.")
     optional: Bool = Field(False, description="Start without it when it is missing.")
 
 
 class EnvFrom(ApiModel):
-    """Variables from all keys of a ConfigMap or a Secret; exactly one of the two."""
+    """Variables from all keys of a ConfigMap; what cannot be a tool's variable is named in the runner's log."""
 
-    prefix: Annotated[StrictStr, Field(max_length=64)] = Field("", description="Put before every name.")
+    prefix: Annotated[StrictStr, Field(max_length=64, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
+        "", description="Put before every name."
+    )
     config_map_ref: EnvFromRef | None = Field(None, description="The ConfigMap.")
-    secret_ref: EnvFromRef | None = Field(None, description="The Secret.")
+    secret_ref: EnvFromRef | None = Field(None, description="Refused: a variable cannot come from a Secret.")
 
 
 class TolerationOperator(StrEnum):
@@ -133,10 +136,12 @@ class KubernetesTemplate(ApiModel):
     )
     resources: Resources | None = Field(None, description="Compute resources of each worker.")
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(
-        None, description="Environment variables, each name once.", json_schema_extra=keyed_by("name")
+        None,
+        description="Environment variables of tools and commands, each name once.",
+        json_schema_extra=keyed_by("name"),
     )
     env_from: Annotated[list[EnvFrom], Field(max_length=16)] | None = Field(
-        None, description="Environment variables from whole ConfigMaps and Secrets."
+        None, description="Environment variables from whole ConfigMaps, read when a Pod starts."
     )
     node_selector: Annotated[dict[str, Annotated[StrictStr, Field(max_length=63)]], Field(max_length=32)] | None = (
         Field(None, description="Labels that a node must have.")

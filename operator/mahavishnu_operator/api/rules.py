@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .variables import RESERVED_BEGINNINGS, SET_BY_WORKER
+
 MAX_NAME = 52  # a worker's name is its pool's and 9 characters, and has to fit into a label: 63
 
 
@@ -62,6 +64,12 @@ def _exactly_one(*members: str) -> str:
 _SHORT_NAME = f"self.metadata.name.size() <= {MAX_NAME}"
 _SHORT_NAME_MESSAGE = (
     f"metadata.name must be at most {MAX_NAME} characters, so that names made from it fit into a label"
+)
+# Whoever may make a pool chooses what runs in it, and the operator's account is held to Pods without (docs/adr/0015).
+_CONFIG_MAPS_ALONE = (
+    "a variable cannot come from a Secret: all who may make a pool here, and all code that it runs, could read that "
+    "Secret; put what is no secret into a ConfigMap, and the credentials of a git server into the ScanJob's "
+    "source.git.credentialsSecretRef"
 )
 
 _POOL_RULES = (
@@ -163,6 +171,15 @@ _POOL_RULES = (
         "recycle needs maxTasks or maxAgeSeconds, or leave recycle out",
     ),
     _pool(
+        "env-name",
+        "spec.kubernetes.env[]",
+        f"!(self.name in [{', '.join(map(repr, SET_BY_WORKER))}])"
+        + "".join(f" && !self.name.startsWith('{beginning}')" for beginning in RESERVED_BEGINNINGS),
+        f"{', '.join(SET_BY_WORKER)} and names that begin with {', '.join(RESERVED_BEGINNINGS)} are the worker's own: "
+        "choose another name, or set it in the task's command, as in [env, NAME=VALUE, program]",
+        "name",
+    ),
+    _pool(
         "env-one-value",
         "spec.kubernetes.env[]",
         "!(has(self.value) && has(self.valueFrom))",
@@ -175,11 +192,19 @@ _POOL_RULES = (
         "exactly one of configMapKeyRef and secretKeyRef must be set",
     ),
     _pool(
+        "env-no-secret",
+        "spec.kubernetes.env[].valueFrom",
+        "!has(self.secretKeyRef)",
+        _CONFIG_MAPS_ALONE,
+        "secretKeyRef",
+    ),
+    _pool(
         "env-from-one-source",
         "spec.kubernetes.envFrom[]",
         _exactly_one("configMapRef", "secretRef"),
         "exactly one of configMapRef and secretRef must be set",
     ),
+    _pool("env-from-no-secret", "spec.kubernetes.envFrom[]", "!has(self.secretRef)", _CONFIG_MAPS_ALONE, "secretRef"),
     _pool(
         "toleration-exists",
         "spec.kubernetes.tolerations[]",

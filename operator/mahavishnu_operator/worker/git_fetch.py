@@ -22,7 +22,7 @@ from mahavishnu_operator.scan.unpacking import MAX_NAME_BYTES, MAX_SEGMENT_BYTES
 
 from .git_words import Failed, explain
 from .supervising import Ended, Limits, supervise
-from .surroundings import find_program, tool_environment
+from .surroundings import clean_environment, find_program
 
 MIB = 1024 * 1024
 MOST_FETCHED_BYTES = 1024 * MIB  # packed, as git keeps it
@@ -82,7 +82,7 @@ class Fetch:
             raise Failed("refused", "GitNotInstalled", "git is not installed on the worker; use an image that has it")
         settings = [part for setting in SETTINGS for part in ("-c", setting)]
         frame = self._frame
-        environment = tool_environment(frame.scratch) | dict(ENVIRONMENT) | {"GIT_ALLOW_PROTOCOL": "https"}
+        environment = clean_environment(frame.scratch) | dict(ENVIRONMENT) | {"GIT_ALLOW_PROTOCOL": "https"}
         if frame.certificates:
             environment["GIT_SSL_CAINFO"] = frame.certificates
         over: list[str] = []

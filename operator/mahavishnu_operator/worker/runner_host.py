@@ -24,6 +24,7 @@ from .hosting import DESCRIPTORS, ORDERS, Begin, Begun, Channel, End, Ended, Hel
 from .runners import ChildRunners
 from .scratch_space import scratch_space
 from .stops import on_stops, run_to_its_end
+from .variables import take_variables
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +43,11 @@ def run_host(config: HostConfig) -> int:
     if confine and (why := confining.missing()):
         log.warning("tools of this worker are not kept apart: they can read and change each other's files", why=why)
         confine = ()
+    variables, refused = take_variables(os.environ)
+    if refused:
+        log.warning("variables of the pool are not handed on: their names are the worker's, or none", names=refused)
     with scratch_space(Path(config.work_dir)) as scratch:
-        runners = ChildRunners(scratch, shared=confine)
+        runners = ChildRunners(scratch, shared=confine, variables=variables)
         return run_to_its_end(_serve(Path(config.socket), runners, config.patience_seconds))
 
 

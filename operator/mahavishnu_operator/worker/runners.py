@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ import structlog
 from . import descendants
 from .messages import Frames
 from .scratch import remove_scratch
+from .variables import wrap_variables
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,7 @@ class ChildRunners:
 
     scratch: Path
     shared: Sequence[str] = ()  # folders that are closed to tools, but for their own in them
+    variables: Mapping[str, str] = field(default_factory=dict)  # for tools, from the owner of the pool
     pids: set[int] = field(default_factory=set)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     lost: asyncio.Event = field(default_factory=asyncio.Event)  # never: they end with this process
@@ -122,7 +124,7 @@ class ChildRunners:
         """A runner process on these descriptors. OSError."""
         async with self.changing:
             process = await asyncio.create_subprocess_exec(
-                *RUNNER, *self.shared, stdin=stdin, stdout=stdout, env=runner_environment()
+                *RUNNER, *self.shared, stdin=stdin, stdout=stdout, env=runner_environment(self.variables)
             )
             self.pids.add(process.pid)
         return process
@@ -143,6 +145,6 @@ class ChildRunners:
         return code
 
 
-def runner_environment() -> dict[str, str]:
-    """PATH and nothing else: what the runner does not have no tool can take from it."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+def runner_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """PATH and what is for tools: what the runner does not have no tool can take from it."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **wrap_variables(variables)}

@@ -10,7 +10,7 @@ import pytest
 from mahavishnu_operator.api.implemented import ACTED_ON, NOT_YET, unsupported_fields
 from mahavishnu_operator.api.schema import MODELS, kind_schema
 from mahavishnu_operator.api.validation import admit
-from tests.manifest_cases import Manifest, job, k8s, pool, scan, task
+from tests.manifest_cases import Manifest, job, pool, scan, task
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -48,8 +48,6 @@ WORKTREE = [{"id": "a", "command": ["true"]}, {"id": "b", "command": ["true"], "
 @pytest.mark.parametrize(
     ("manifest", "fields"),
     [
-        (k8s(env=[{"name": "A", "value": "b"}]), ["spec.kubernetes.env"]),
-        (pool(backend="kubernetes", kubernetes={"env": [{"name": "A", "value": "1"}]}), ["spec.kubernetes.env"]),
         (pool(workerType="terminal-claude"), ["spec.workerType"]),
         (pool(memory={"enabled": True, "readFrom": ["a"]}), ["spec.memory.enabled", "spec.memory.readFrom"]),
         (scan(changedSince="main"), ["spec.scan.changedSince"]),

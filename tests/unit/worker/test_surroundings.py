@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mahavishnu_operator.api.variables import may_be_handed_on
+from mahavishnu_operator.worker import surroundings
 from mahavishnu_operator.worker.scratch import remove_scratch
-from mahavishnu_operator.worker.surroundings import tool_environment
+from mahavishnu_operator.worker.surroundings import clean_environment, tool_environment
 
 
 @pytest.fixture
@@ -71,3 +73,13 @@ def test_no_variable_of_the_worker_reaches_a_tool_but_its_path(monkeypatch: pyte
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     names = set(tool_environment(Path("/scratch")))
     assert not names & {"PYTHONPATH", "AWS_SECRET_ACCESS_KEY"}
+
+
+def test_no_pool_can_give_a_variable_that_the_worker_sets() -> None:
+    assert [name for name in clean_environment(Path("/scratch")) if may_be_handed_on(name)] == []
+
+
+def test_what_a_pool_gives_reaches_tools_and_not_the_git_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "_given", {"GREETING": "hello"})
+    assert tool_environment(Path("/scratch"))["GREETING"] == "hello"
+    assert "GREETING" not in clean_environment(Path("/scratch"))

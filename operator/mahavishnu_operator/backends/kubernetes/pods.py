@@ -3,8 +3,9 @@
 The pressure: the tools of a pool are hostile code, and the author of a pool must not be able to give them more than
 the curated template has. So there are two containers: the agent, with the token, and the runner, with the tools;
 what they share is a folder with the agent's socket, which the runner cannot write to. What must stay true: the Pod is
-admitted under the restricted Pod Security Standard; no container of it has credentials of the API server; it is owned
-by its pool, so that deleting the pool deletes it with no operator running.
+admitted under the restricted Pod Security Standard; no container of it has credentials of the API server; the pool's
+variables are the runner's alone, under names that no program reads (api/variables.py), and none is from a Secret; it is
+owned by its pool, so that deleting the pool deletes it with no operator running.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mahavishnu_operator.api.podtemplate import EnvFrom, EnvVar, KubernetesTemplate
 from mahavishnu_operator.api.reasons import API_VERSION, Label
+from mahavishnu_operator.api.variables import POD_PREFIX
 from mahavishnu_operator.api.workerpool import WorkerPoolSpec
 from mahavishnu_operator.backends.protocol import PoolTemplate
 from mahavishnu_operator.resources.protocol import Key, Obj
@@ -55,7 +58,7 @@ def worker_pod(template: PoolTemplate, name: str, settings: KubernetesSettings) 
         },
         "containers": [
             _agent(template, settings, name=name, spec=spec),
-            _runner(chosen, settings),
+            _runner(chosen, settings) | _variables(spec.kubernetes),
         ],
         "volumes": _volumes(settings),
     }
@@ -138,6 +141,29 @@ def _runner(chosen: dict[str, Any], settings: KubernetesSettings) -> Obj:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a folder of the Pod's own)
         ],
     }
+
+
+def _variables(template: KubernetesTemplate | None) -> Obj:
+    """What the pool gives its tools, as members of a container."""
+    if template is None:
+        return {}
+    each, whole = map(_variable, template.env or ()), map(_variables_of, template.env_from or ())
+    members = {"env": list(each), "envFrom": list(whole)}
+    return {member: entries for member, entries in members.items() if entries}
+
+
+def _variable(variable: EnvVar) -> Obj:
+    name = f"{POD_PREFIX}{variable.name}"
+    config_map = variable.value_from.config_map_key_ref if variable.value_from is not None else None
+    if config_map is not None:
+        return {"name": name, "valueFrom": {"configMapKeyRef": config_map.model_dump(by_alias=True)}}
+    return {"name": name, "value": (variable.value or "").replace("$", "$$")}  # a kubelet reads $(NAME) as another one
+
+
+def _variables_of(source: EnvFrom) -> Obj:
+    if source.config_map_ref is None:
+        raise ValueError("variables come from a ConfigMap alone: the rules let nothing else pass")
+    return {"prefix": f"{POD_PREFIX}{source.prefix}", "configMapRef": source.config_map_ref.model_dump(by_alias=True)}
 
 
 def locked_down() -> Obj:

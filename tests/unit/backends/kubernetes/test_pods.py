@@ -86,6 +86,42 @@ def test_placement_is_as_the_author_wants_it() -> None:
     assert {name: spec[name] for name in chosen} == chosen
 
 
+VARIABLES = {
+    "env": [
+        {"name": "GREETING", "value": "hello"},
+        {"name": "EMPTY"},
+        {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "levels", "key": "of.tools"}}},
+    ],
+    "envFrom": [{"prefix": "P_", "configMapRef": {"name": "proxies", "optional": True}}],
+}
+
+
+def test_the_pools_variables_are_the_runners_under_names_that_no_program_reads() -> None:
+    level = {"configMapKeyRef": {"name": "levels", "key": "of.tools", "optional": False}}
+    runner = containers(made(VARIABLES))["runner"]
+    assert runner["env"] == [
+        {"name": "MAHAVISHNU_TOOL_GREETING", "value": "hello"},
+        {"name": "MAHAVISHNU_TOOL_EMPTY", "value": ""},
+        {"name": "MAHAVISHNU_TOOL_LEVEL", "valueFrom": level},
+    ]
+    assert runner["envFrom"] == [
+        {"prefix": "MAHAVISHNU_TOOL_P_", "configMapRef": {"name": "proxies", "optional": True}},
+    ]
+
+
+def test_the_agent_is_as_it_is_without_them() -> None:
+    assert containers(made(VARIABLES))["agent"] == containers(made())["agent"]
+
+
+def test_a_pool_without_variables_names_none() -> None:
+    assert not containers(made({"env": [], "envFrom": []}))["runner"].keys() & {"env", "envFrom"}
+
+
+def test_a_value_is_taken_as_it_stands_and_names_no_other_variable() -> None:
+    (variable,) = containers(made({"env": [{"name": "A", "value": "$(PATH) $$ $5"}]}))["runner"]["env"]
+    assert variable["value"] == "$$(PATH) $$$$ $$5"
+
+
 def test_the_pod_outlives_the_pools_grace_by_a_margin() -> None:
     assert made(drain={"graceSeconds": 100})["spec"]["terminationGracePeriodSeconds"] > 100
     assert configuration(made(drain={"graceSeconds": 100}), "agent")["graceSeconds"] == 100
