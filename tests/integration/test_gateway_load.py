@@ -47,9 +47,9 @@ async def test_a_minute_of_it_leaves_two_servers_as_they_were(up: Up, tmp_path: 
     with gateway_process(up, tmp_path) as (url, process):
         servers = ((up.process.pid, up.url), (process.pid, url))
         before = await begun(servers)
-        await load_for(servers, seconds=30)  # memory is compared after as much at once
+        most = await load_for(servers, seconds=60)
         warm = [await at_rest(*server, like=then) for server, then in zip(servers, before, strict=True)]
-        calls = await load_for(servers, seconds=60)
+        calls = await load_for(servers, seconds=60, most=most)  # no more jobs at once, or more memory is no leak
         for server, then, loaded in zip(servers, before, warm, strict=True):
             now = await at_rest(*server, like=then)
             assert now.memory - loaded.memory < ARENAS_BYTES + A_CALL_BYTES * calls, (loaded, now, calls)
@@ -61,9 +61,9 @@ async def begun(servers: tuple[tuple[int, str], ...]) -> list[Footprint]:
     return [await asyncio.to_thread(Footprint.of, *server) for server in servers]
 
 
-async def load_for(servers: tuple[tuple[int, str], ...], *, seconds: float) -> int:
+async def load_for(servers: tuple[tuple[int, str], ...], *, seconds: float, most: int = 10_000) -> int:
     """All clients on both servers for so long, and nothing is left of the jobs; how many calls were made."""
-    made = await put_load([url for _, url in servers], clients=CLIENTS, callers=CALLERS, calls=10_000, seconds=seconds)
+    made = await put_load([url for _, url in servers], clients=CLIENTS, callers=CALLERS, calls=most, seconds=seconds)
     assert await forget_jobs(servers[0][1]) > 0
     return made.total()
 
