@@ -158,7 +158,7 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
                 await pools.until_ready(size.workers)
                 steady, steady_cpu = time.perf_counter() - begun, cpu_seconds(process) - cpu
 
-                client = Client(resources, namespace, names)
+                client = Client(resources, namespace, names, limit=LIMIT_SECONDS)
                 client_watching = asyncio.create_task(client.watch())
                 writes, cpu = await count_writes(resources, also=GUARDS), cpu_seconds(process)
                 per_second = await client.run_burst(size.jobs)
@@ -210,7 +210,7 @@ async def take_floor(cluster: Cluster, folder: Path, size: Size) -> float:
     namespace = f"floor-{size.jobs}"
     await asyncio.to_thread(cluster.kubectl, "create", "namespace", namespace)
     async with resources_of(cluster) as resources:
-        client = Client(resources, namespace)
+        client = Client(resources, namespace, limit=LIMIT_SECONDS)
         watching = asyncio.create_task(client.watch())
         try:
             with floor(cluster, folder):
