@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -15,7 +14,7 @@ from fastmcp.client.auth import BearerAuth
 
 from tests.cluster.client import Cluster
 
-from .cli_tools import DEADLINE_SECONDS, start_serving
+from .cli_tools import DEADLINE_SECONDS, running_gateway
 from .gateway_tools import Agent, agent_of
 
 AUDIENCE = "mahavishnu-gateway"
@@ -120,16 +119,6 @@ def cluster_rights(name: str, account: tuple[str, str], rules: list[dict[str, An
 def reviewing_gateway(account: Cluster, folder: Path, *options: str) -> Iterator[tuple[str, Path]]:
     """`mahavishnu mcp start --auth token-review` as that account, on a free port: its address and its log."""
     log = folder / "gateway.log"
-    told = ("--port", "0", "--kubeconfig", str(account.kubeconfig), "--auth", "token-review", *options)
-    process = start_serving("mcp", "start", *told, log=log)
-    try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (found := re.search(r"serving agents on (https?://\S+)/mcp", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        yield found.group(1), log
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(DEADLINE_SECONDS)
+    told = ("--kubeconfig", str(account.kubeconfig), "--auth", "token-review", *options)
+    with running_gateway(*told, log=log) as (url, _):
+        yield url, log

@@ -87,7 +87,7 @@ def running_up(data: Path, *options: str, program: str | None = None) -> Iterato
         with log.open("w") as stderr:
             process = subprocess.Popen([program, *arguments], env=environment(), stderr=stderr)
     try:
-        yield Up(process, _address(process, log), data)
+        yield Up(process, find_said(process, log, r"serving on (http://\S+);"), data)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -99,10 +99,22 @@ def running_up(data: Path, *options: str, program: str | None = None) -> Iterato
             raise
 
 
-def _address(process: Spawned, log: Path) -> str:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(r"serving on (http://\S+);", log.read_text()):
-            return found.group(1)
+@contextmanager
+def running_gateway(*options: str, log: Path) -> Iterator[tuple[str, RunningCommand]]:
+    """`mahavishnu mcp start` over HTTP on a free port, and its address; ended with SIGTERM."""
+    process = start_serving("mcp", "start", "--port", "0", *options, log=log)
+    try:
+        yield find_said(process, log, r"serving agents on (https?://\S+)/mcp"), process
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
+
+
+def find_said(process: Spawned, log: Path, pattern: str, *, seconds: float = DEADLINE_SECONDS) -> str:
+    """The group of the pattern once a process has written that to its log. AssertionError: it ended, or never did."""
+    deadline = time.monotonic() + seconds
+    while not (found := re.search(pattern, log.read_text())):
+        assert process.poll() is None, f"it ended without saying {pattern}:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"it never said {pattern}:\n{log.read_text()}"
         time.sleep(0.02)
-    raise AssertionError(f"`mahavishnu up` did not start:\n{log.read_text()}")
+    return found.group(1)

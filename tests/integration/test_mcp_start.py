@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +16,7 @@ from typing import Any
 import pytest
 from fastmcp.client.auth import BearerAuth
 
-from .cli_tools import DEADLINE_SECONDS, Up, environment, run, running_up, start_serving
+from .cli_tools import Up, environment, run, running_gateway, running_up
 from .forked_command import RunningCommand
 from .gateway_tools import agent_of
 
@@ -29,19 +27,9 @@ TOKEN = "a-token-of-more-than-16-characters"
 def gateway_process(up: Up, folder: Path, *options: str) -> Iterator[tuple[str, RunningCommand]]:
     """`mahavishnu mcp start` on a free port."""
     log = folder / f"gateway-{time.monotonic_ns()}.log"
-    told = ["--port", "0", "--server", up.url, "--workspace", str(folder), *options]
-    process = start_serving("mcp", "start", *told, log=log)
-    try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (found := re.search(r"serving agents on (http://\S+)/mcp", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        yield found.group(1), process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(DEADLINE_SECONDS)
+    told = ("--server", up.url, "--workspace", str(folder), *options)
+    with running_gateway(*told, log=log) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mahavishnu_operator.support.addresses import is_loopback
 from mahavishnu_operator.support.errors import InvalidInput
 
 SHORTEST_TOKEN = 16
@@ -100,7 +100,7 @@ class Entrance:
             raise InvalidInput(
                 f"the token has {len(self.token)} characters", hint=f"take {SHORTEST_TOKEN} or more, at random"
             )
-        if self._is_loopback():
+        if is_loopback(self.host):
             return
         if not reviewing and not self.token:
             raise InvalidInput(
@@ -113,12 +113,6 @@ class Entrance:
                 f"--host {self.host} would have tokens go over the network in the clear",
                 hint="give --tls-cert and --tls-key, or --allow-plain-http where something in front does TLS",
             )
-
-    def _is_loopback(self) -> bool:
-        try:
-            return self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 def read_token(file: Path) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 import structlog
 from starlette.applications import Starlette
 
-from mahavishnu_operator.dispatch.server import is_loopback
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
+from mahavishnu_operator.support.addresses import is_loopback
 from mahavishnu_operator.support.racing import first
 
 from .engine import Engine, EngineOptions

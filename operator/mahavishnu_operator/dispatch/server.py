@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Self
 import structlog
 import uvicorn
 
+from mahavishnu_operator.support.addresses import is_loopback
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 from mahavishnu_operator.support.http_heads import BoundedHttp
 
@@ -141,16 +141,6 @@ class DispatchServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check(listen: Listen) -> None:
