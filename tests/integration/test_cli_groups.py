@@ -76,7 +76,18 @@ def test_a_pool_is_closed_and_gone(up: Up) -> None:
     assert up.run("pool", "close", "default/short").stdout == "pool default/short closed\n"
     assert "default/short" not in up.run("pool", "list").stdout
     gone = up.run("pool", "close", "short")
-    assert (gone.returncode, "short" in gone.stderr) == (1, True)
+    assert (gone.returncode, gone.stdout, "short" in gone.stderr) == (1, "", True)
+
+
+def test_one_that_is_not_there_spares_none_of_the_others(up: Up, tmp_path: Path) -> None:
+    up.run("pool", "spawn", "--name", "there", "--max", "0", "--min", "0")
+    some = answered(up.run("pool", "close", "nosuch", "there", "-o", "json"), code=1)
+    assert ([row["pool_id"] for row in some["closed"]], list(some["kept"])) == (["default/there"], ["default/nosuch"])
+    submit(up, tmp_path, "endless", "sleep, '600'")
+    done = up.run("jobs", "cancel", "nosuch", "endless", "-o", "json")
+    assert [row["job_id"] for row in answered(done, code=1)] == ["default/endless"]
+    assert "not cancelled: " in done.stderr
+    assert answered(up.run("workers", "close", "nosuch", "-o", "json"), code=1)["closed_count"] == 0
 
 
 def test_all_pools_are_closed_but_those_that_others_made(up: Up, tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ async def test_a_caller_works_in_their_own_namespace_under_their_own_name(tenant
     async with tenants.agent("a/alice") as alice:
         spawned = await alice.call("pool_spawn", name="hers", **EMPTY_POOL)
         assert (spawned["pool_id"], spawned["success"]) == (tenants.pool("a/hers"), True)
+        looking = await alice.refused("pool_execute", {"pool_id": "hers", "prompt": "Execute: ruff check src"})
+        assert "scan_submit" in looking["error"]  # its workers are Pods, which have no files
         ran = await alice.call("pool_execute", pool_id="work", prompt="echo seen")
         assert (ran["output"], ran["success"]) == ("seen\n", True)
         held = await alice.call("worker_spawn", worker_type="command")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
@@ -61,6 +62,8 @@ async def test_a_worker_runs_what_it_is_given_and_is_let_go(agent: Agent) -> Non
     assert (row["worker_id"], row["status"], row["success"], row["output"]) == (worker, "completed", True, "hello\n")
     assert (row["exit_code"], row["error"], row["has_output"]) == (0, None, True)
     assert row["duration"] == row["duration_seconds"] > 0
+    ended = datetime.fromisoformat(row["timestamp"])
+    assert (ended.utcoffset(), abs(datetime.now(UTC) - ended) < timedelta(minutes=1)) == (timedelta(0), True)
     failed = await agent.call("worker_execute", worker_id=worker, prompt="false")
     assert (failed["status"], failed["success"], failed["exit_code"]) == ("failed", False, 1)
     assert await agent.call("worker_monitor") == {worker: "failed"}

@@ -105,6 +105,8 @@ async def test_without_a_server_a_gateway_says_so_to_whoever_asks(tmp_path: Path
             answer = await agent.client.call_tool("pool_list", {}, raise_on_error=False)
             assert answer.is_error
             assert "cannot be reached" in (answer.structured_content or {})["error"]
+            health = await agent.call("pool_health")
+            assert (health["status"], "cannot be reached" in health["error"]) == ("unhealthy", True)
     gone.process.wait()
 
 

@@ -15,6 +15,7 @@ from .exits import ExitCode
 from .logs import PAGE_BYTES, Stream
 from .output import OutputFormat, Outputs, age, as_page, as_table, say, show
 from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
+from .several import do_each
 
 if TYPE_CHECKING:
     from mahavishnu_operator.api.answers import TaskRow
@@ -115,11 +116,15 @@ async def wait_for_jobs(
 
 
 @command(app, "cancel")
-async def cancel_jobs(where: Where, job: JobsArgument, output: OutputOption = OutputFormat.TABLE) -> None:
-    """Cancel jobs; what is done is kept. One that has ended stays as it is."""
+async def cancel_jobs(where: Where, job: JobsArgument, output: OutputOption = OutputFormat.TABLE) -> ExitCode:
+    """Cancel jobs; what is done is kept. One that has ended stays as it is. Exit code 1: some could not be."""
     async with where.client() as client:
-        asked = [await client.jobs.cancel(_key(client, each)) for each in job]
-    print_jobs(asked, output)
+        asked, refused = await do_each([_key(client, each) for each in job], client.jobs.cancel)
+    if asked or output is not OutputFormat.TABLE:
+        print_jobs(list(asked.values()), output)
+    for error in refused.values():
+        say(f"not cancelled: {error}")
+    return ExitCode.FINDINGS if refused else ExitCode.OK
 
 
 @command(app, "logs")

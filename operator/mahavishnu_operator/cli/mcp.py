@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from contextlib import AsyncExitStack
 from enum import StrEnum
@@ -34,6 +33,7 @@ from .server import (
     DispatcherUrlOption,
     KubeconfigOption,
     ServerOption,
+    find_address,
     find_server,
 )
 
@@ -114,8 +114,7 @@ def start(
         entrance.check()
     elif auth is Auth.TOKEN_REVIEW:
         raise InvalidInput("--auth token-review is for HTTP", hint="over stdio you are who your kubeconfig says")
-    clustered = kubeconfig or context or os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
-    url = server if server is not None or clustered else settings.url
+    url = find_address(server, kubeconfig=kubeconfig, context=context)
     connection, embedded = find_server(url, kubeconfig=kubeconfig, context=context)
     if embedded and auth is Auth.TOKEN_REVIEW:
         raise InvalidInput(

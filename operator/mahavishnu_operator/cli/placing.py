@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
@@ -28,7 +27,6 @@ from .server import (
     DispatcherUrlOption,
     KubeconfigOption,
     ServerOption,
-    called_by_kubectl,
 )
 
 if TYPE_CHECKING:
@@ -68,14 +66,9 @@ class Where:
         """How the installation is reached."""
         from mahavishnu_operator.client.door import Way
 
-        from .server import find_server
-        from .settings import load_settings
+        from .server import find_address, find_server
 
-        url = self.server
-        if url is None and self.kubeconfig is None and self.context is None:
-            settings = load_settings()
-            if "url" in settings.model_fields_set or not _means_a_cluster():
-                url = settings.url
+        url = find_address(self.server, kubeconfig=self.kubeconfig, context=self.context)
         connection, embedded = find_server(url, kubeconfig=self.kubeconfig, context=self.context)
         embedded = embedded or (self.dispatcher_url is None and await _is_up(connection))
         return Way(connection, embedded, self.dispatcher_url, self.dispatcher_ca)
@@ -166,7 +159,3 @@ def _quiet() -> None:
 
     level = load_settings().log_level
     configure_logging(level="error" if level == "info" else level)
-
-
-def _means_a_cluster() -> bool:
-    return called_by_kubectl() or bool(os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST"))

@@ -13,6 +13,7 @@ from .exits import ExitCode
 from .gateways import AllowOption
 from .output import OutputFormat, as_table, say, show
 from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
+from .several import do_each
 
 if TYPE_CHECKING:
     from mahavishnu_operator.client import Pool
@@ -115,26 +116,25 @@ async def close(
     ] = 60.0,
     output: OutputOption = OutputFormat.TABLE,
 ) -> ExitCode:
-    """Close pools: their work ends first, then their workers stop, and they are gone."""
+    """Close pools: their work ends first, then their workers stop, and they are gone. Exit code 1: some are not."""
     from mahavishnu_operator.client import parse_id
 
     if bool(pools) == all_:
         raise InvalidInput("say which pools", hint="name them, or say --all")
     if all_ and force:
         raise InvalidInput("--all and --force do not go together", hint="name the pools that are to be closed by force")
-    kept: dict[str, str] = {}
     async with where.client() as client:
         if all_:
             closed, refused = await client.pools.close_all()
             kept = {str(key): words for key, words in refused.items()}
         else:
-            closed = [parse_id(each, namespace=client.namespace, what="pool") for each in pools or ()]
-            for key in closed:
-                await client.pools.close(key, force=force, timeout=timeout)
+            keys = [parse_id(each, namespace=client.namespace, what="pool") for each in pools or ()]
+            done, errors = await do_each(keys, lambda key: client.pools.close(key, force=force, timeout=timeout))
+            closed, kept = list(done), {str(key): str(error) for key, error in errors.items()}
     rows = [{"pool_id": str(key), "status": "closed"} for key in closed]
-    show(
-        {"closed": rows, "kept": kept}, output, "\n".join(f"pool {key} closed" for key in closed) or "no pool to close"
-    )
+    if closed or not kept or output is not OutputFormat.TABLE:
+        table = "\n".join(f"pool {key} closed" for key in closed) or "no pool to close"
+        show({"closed": rows, "kept": kept}, output, table)
     for words in kept.values():
         say(f"not closed: {words}")
     return ExitCode.FINDINGS if kept else ExitCode.OK

@@ -56,6 +56,20 @@ def find_server(server: str | None, *, kubeconfig: Path | None, context: str | N
     return Connection.from_kubeconfig(kubeconfig, context), False
 
 
+def find_address(server: str | None, *, kubeconfig: Path | None, context: str | None) -> str | None:
+    """The address of the `mahavishnu up` that is meant; None: a cluster is.
+
+    What was said on the command line wins over the environment, and MAHAVISHNU_URL over $KUBECONFIG.
+    """
+    from .settings import load_settings
+
+    if server is not None or kubeconfig is not None or context is not None:
+        return server
+    settings = load_settings()
+    cluster = called_by_kubectl() or os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
+    return None if cluster and "url" not in settings.model_fields_set else settings.url
+
+
 def called_by_kubectl() -> bool:
     """It is `kubectl mahavishnu`."""
     return os.path.basename(sys.argv[0]).startswith("kubectl-")

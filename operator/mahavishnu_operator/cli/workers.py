@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mahavishnu_operator.support.errors import InvalidInput
+from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 
 from .executing import INLINE_BYTES, TimeoutOption, code_of, show_streams, summary, to_its_end
 from .exits import ExitCode
 from .gateways import AllowOption
 from .output import OutputFormat, as_table, say, show
 from .placing import LongNamespaceOption, OutputOption, Where, command
+from .several import do_each
 
 if TYPE_CHECKING:
     from mahavishnu_operator.client.workers import Held
@@ -113,21 +114,25 @@ async def close(
     all_: Annotated[bool, typer.Option("--all", help="All that you hold; their commands are cancelled.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also while it works: its command is cancelled.")] = False,
     output: OutputOption = OutputFormat.TABLE,
-) -> None:
-    """Let workers go."""
+) -> ExitCode:
+    """Let workers go. Exit code 1: some are not."""
     from mahavishnu_operator.client import parse_id
 
     if bool(workers) == all_:
         raise InvalidInput("say which workers", hint="name them, or say --all")
+    kept: dict[Key, MahavishnuError] = {}
     async with where.client() as client:
         if all_:
             number = await client.workers.close_all()
         else:
             keys = [parse_id(each, namespace=client.namespace, what="worker") for each in workers or ()]
-            for key in keys:
-                await client.workers.close(key, force=force)
-            number = len(keys)
-    show({"closed_count": number}, output, f"{number} closed")
+            done, kept = await do_each(keys, lambda key: client.workers.close(key, force=force))
+            number = len(done)
+    why = {str(key): str(error) for key, error in kept.items()}
+    show({"closed_count": number, "kept": why}, output, f"{number} closed")
+    for words in why.values():
+        say(f"not closed: {words}")
+    return ExitCode.FINDINGS if kept else ExitCode.OK
 
 
 async def _spawn(gateway: Gateway, type_: str, count: int, timeout: float) -> Sequence[Key]:

@@ -114,6 +114,7 @@ class Ran(BaseModel):
     reason: str
     exit_code: int | None = Field(description="The process's own; null when there was none.")
     duration: float
+    timestamp: str = Field(description="When it ended, ISO 8601 in UTC.")
     output_bytes_left_out: int = Field(0, description=LEFT_OUT)
     stderr_bytes_left_out: int = Field(0, description=LEFT_OUT)
     rest: str = ""
@@ -229,6 +230,7 @@ class WorkerRan(BaseModel):
     duration: float
     duration_seconds: float
     has_output: bool
+    timestamp: str = Field(description="When it ended, or when this was asked; ISO 8601 in UTC.")
     metadata: dict[str, Any]
 
 

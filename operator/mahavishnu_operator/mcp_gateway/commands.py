@@ -7,14 +7,18 @@ anything to a shell, because there is none; what cannot be a command is refused 
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 
+from mahavishnu_operator.scan.tools.registry import TOOLS
 from mahavishnu_operator.support.errors import InvalidInput
 
 MAX_CHARACTERS = 65_536
 MAX_ARGUMENTS, MAX_ARGUMENT = 256, 1024  # as the kind has them
 PREFIX = "execute:"
+WORDS_ALONE = ("echo", "true", "false", "sleep")  # to these, no argument is the name of a file
+RUFF_ON_FILES = ("check", "format", "analyze")
 
 
 def is_command(prompt: str) -> bool:
@@ -41,6 +45,15 @@ def argv_of(prompt: str) -> tuple[str, ...]:
     return checked(_mended(argv))
 
 
+def refuse_files(argv: Sequence[str]) -> None:
+    """InvalidInput: it would look at files, in a folder that has none."""
+    if _names_files(argv):
+        raise InvalidInput(
+            f"workers in Pods have an empty folder, and {argv[0]!r} would look at files in it",
+            hint="scan_submit with a git_url has them fetched; from a shell: mahavishnu scan --cluster",
+        )
+
+
 def checked(argv: Sequence[str]) -> tuple[str, ...]:
     """The same. InvalidInput: no task can hold it."""
     if len(argv) > MAX_ARGUMENTS:
@@ -56,6 +69,20 @@ def checked(argv: Sequence[str]) -> tuple[str, ...]:
         if "\0" in argument or (not argument.isascii() and _is_undecodable(argument)):
             raise InvalidInput("an argument of the command has a character that no argument can hold")
     return tuple(argv)
+
+
+def _names_files(argv: Sequence[str]) -> bool:
+    """A scanner that is told to scan, or a name of something in the folder that the command runs in."""
+    program, words = os.path.basename(argv[0]), [each for each in argv[1:] if not each.startswith("-")]
+    if program in WORDS_ALONE:
+        return False
+    if program == "ruff":
+        return bool(words) and words[0] in RUFF_ON_FILES
+    return (program in TOOLS and bool(words)) or any(map(_is_here, words))
+
+
+def _is_here(word: str) -> bool:
+    return word in (".", "..") or word.startswith(("./", "../")) or (word.endswith(".py") and not word.startswith("/"))
 
 
 def _is_undecodable(text: str) -> bool:

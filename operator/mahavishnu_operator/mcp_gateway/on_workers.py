@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 from mahavishnu_operator.api.reasons import Label
 from mahavishnu_operator.client import command_spec
@@ -15,7 +16,7 @@ from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, No
 from .commands import argv_of, is_command
 from .gateway import Gateway
 from .reading import INLINE_BYTES
-from .running import run_command
+from .running import folder_of_command, run_command
 from .shapes import Shape, failure
 from .worker_types import AI_TYPES, NO_AI
 
@@ -45,11 +46,11 @@ async def execute_on(
     """Run a command on a worker and wait for its end."""
     if worker.worker_type in AI_TYPES and not is_command(prompt):
         raise InvalidInput(f"worker {worker.key} was asked for as {worker.worker_type}", hint=NO_AI)
-    local = gateway.client.default_backend == "local-process"
+    argv = argv_of(prompt)
     spec = command_spec(
-        argv_of(prompt),
+        argv,
         routing={"pools": [gateway.client.workers.pool.name], "workerName": worker.key.name},
-        path=str(gateway.options.workspace) if local else None,
+        path=folder_of_command(gateway, argv, backend=gateway.client.default_backend),
         timeout=timeout,
     )
     row = await run_command(
@@ -111,12 +112,13 @@ def worker_row(key: Key, row: Shape) -> Shape:
     """What a worker's command came to, as worker_execute answers it."""
     duration = row.get("duration", 0.0)
     known = ("status", "success", "output", "error", "exit_code", "duration")
-    rest = {name: value for name, value in row.items() if name not in known and name != "worker_id"}
+    rest = {name: value for name, value in row.items() if name not in (*known, "worker_id", "timestamp")}
     return {
         "worker_id": str(key),
         **{name: row.get(name) for name in known},
         "duration": duration,
         "duration_seconds": duration,
         "has_output": bool(row.get("output")),
+        "timestamp": row.get("timestamp") or datetime.now(UTC).isoformat(timespec="seconds"),
         "metadata": rest,
     }

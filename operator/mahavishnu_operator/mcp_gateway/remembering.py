@@ -23,7 +23,7 @@ from mahavishnu_operator.support.text import storable
 
 from .gateway import Gateway
 from .reading import read_text
-from .shapes import POOL_TYPES, Shape, worker_id
+from .shapes import POOL_TYPES, Shape, ended_at, worker_id
 
 MOST_JOBS = 200  # that one search looks at, newest first
 AT_ONCE = 8
@@ -104,7 +104,7 @@ async def _answer_row(gateway: Gateway, job: Job, pool_type: str) -> Shape | Non
         "pool_type": pool_type,
         "worker_id": worker,
         "task_id": str(job.key),
-        "timestamp": _ended_at(job).isoformat(),
+        "timestamp": ended_at(job).isoformat(),
     }
     return {"content": content, "metadata": metadata}
 
@@ -119,7 +119,7 @@ def _note_row(note: Note) -> Shape:
 
 async def _said_of(gateway: Gateway, job: Job, tool: str, workspace: str) -> dict[str, Shape]:
     """What one job says of files, by their place."""
-    jobs, when = gateway.client.jobs, _ended_at(job).timestamp()
+    jobs, when = gateway.client.jobs, ended_at(job).timestamp()
     try:
         if command := _command(job):
             if os.path.basename(command[0]) != tool:
@@ -154,12 +154,6 @@ def _command(job: Job) -> Sequence[str]:
 
 def _place(root: str, file: str) -> str:
     return os.path.normpath(os.path.join(root, file))
-
-
-def _ended_at(job: Job) -> datetime:
-    status = job.obj.get("status") or {}
-    when = status.get("completionTime") or job.obj["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(str(when)).astimezone(UTC)
 
 
 def _cut(content: str, task: str) -> str:

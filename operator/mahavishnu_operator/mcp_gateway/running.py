@@ -18,7 +18,7 @@ from mahavishnu_operator.client.specs import COMMAND_TASK, ROUNDING_SECONDS
 from mahavishnu_operator.resources.protocol import Obj
 from mahavishnu_operator.support.errors import InvalidInput, NotFound
 
-from .commands import argv_of, is_command
+from .commands import argv_of, is_command, refuse_files
 from .gateway import Gateway
 from .reading import INLINE_BYTES, read_stream
 from .shapes import Shape, executed
@@ -51,11 +51,19 @@ def caller_notes(caller_kind: str | None, parent_session_id: str | None) -> dict
 def spec_of_command(
     gateway: Gateway, argv: tuple[str, ...], *, pool: Pool | None, routing: Obj | None, timeout: float, **more: Any
 ) -> Obj:
-    """The ScanJob of one command; local workers run it in the workspace."""
+    """The ScanJob of one command; local workers run it in the workspace. InvalidInput: as `folder_of_command`."""
     backend = pool.backend if pool is not None else gateway.client.default_backend
-    path = str(gateway.options.workspace) if backend == "local-process" else None
     where = pool.key if pool is not None else None
+    path = folder_of_command(gateway, argv, backend=backend)
     return command_spec(argv, pool=where, routing=routing, path=path, timeout=timeout, **more)
+
+
+def folder_of_command(gateway: Gateway, argv: tuple[str, ...], *, backend: str) -> str | None:
+    """The workspace, where workers of that backend see it. InvalidInput: they do not, and the command names files."""
+    if backend == "local-process":
+        return str(gateway.options.workspace)
+    refuse_files(argv)
+    return None
 
 
 async def run_command(

@@ -7,6 +7,7 @@ success says `success` true where clients look for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from mahavishnu_operator.api.answers import TaskAnswer
@@ -105,7 +106,15 @@ def executed(job: Job, answer: TaskAnswer | None, *, stdout: str = "", stderr: s
         "reason": (answer.reason if answer is not None else "") or job.reason,
         "exit_code": answer.exit_code if answer is not None else None,
         "duration": answer.duration_seconds if answer is not None else 0.0,
+        "timestamp": ended_at(job).isoformat(),
     }
+
+
+def ended_at(job: Job) -> datetime:
+    """When a job ended; of one that has not, when it was made."""
+    status = job.obj.get("status") or {}
+    when = status.get("completionTime") or job.obj["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(str(when)).astimezone(UTC)
 
 
 def _status_of(job: Job) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
-from mahavishnu_operator.mcp_gateway.commands import argv_of
+from mahavishnu_operator.mcp_gateway.commands import argv_of, refuse_files
 from mahavishnu_operator.support.errors import InvalidInput
 
 
@@ -21,6 +23,30 @@ from mahavishnu_operator.support.errors import InvalidInput
 )
 def test_a_prompt_is_split_into_words_and_no_shell_reads_it(prompt: str, argv: tuple[str, ...]) -> None:
     assert argv_of(prompt) == argv
+
+
+@pytest.mark.parametrize(
+    ("prompt", "looks"),
+    [
+        ("ruff check --select F", True),
+        ("/usr/bin/ruff format", True),
+        ("ruff --version", False),
+        ("ruff rule F401", False),
+        ("bandit -r src", True),
+        ("codespell --version", False),
+        ("mypy .", True),
+        ("python3 ./run", True),
+        ("python3 tool.py --fast", True),
+        ("python3 /opt/tool.py", False),
+        ("python3 -c print(1)", False),
+        ("echo a.py .", False),
+        ("sleep 1", False),
+        ("kubectl get pods owner/name", False),
+    ],
+)
+def test_a_command_that_looks_at_files_is_refused_where_there_are_none(prompt: str, looks: bool) -> None:
+    with pytest.raises(InvalidInput, match="scan_submit") if looks else nullcontext():
+        refuse_files(argv_of(prompt))
 
 
 @pytest.mark.parametrize(

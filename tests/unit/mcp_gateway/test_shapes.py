@@ -11,8 +11,9 @@ from mahavishnu_operator.mcp_gateway.shapes import executed, failure, worker_id
 
 def a_job(phase: str, reason: str = "", message: str = "") -> Job:
     condition = {"type": "Ready", "status": "False", "reason": reason, "message": message}
-    status = {"phase": phase, "pool": "ns/p", "conditions": [condition]}
-    return Job.of({"metadata": {"name": "run-1", "namespace": "ns", "uid": "1"}, "spec": {}, "status": status})
+    status = {"phase": phase, "pool": "ns/p", "conditions": [condition], "completionTime": "2026-11-28T02:03:04+02:00"}
+    meta = {"name": "run-1", "namespace": "ns", "uid": "1", "creationTimestamp": "2026-11-28T00:00:00Z"}
+    return Job.of({"metadata": meta, "spec": {}, "status": status})
 
 
 def an_answer(status: str, **more: Any) -> TaskAnswer:
@@ -42,6 +43,10 @@ def test_how_a_command_ended_is_one_of_four_words(job: Job, answer: TaskAnswer |
 def test_a_failure_says_what_the_process_said_or_why_there_was_none() -> None:
     assert executed(a_job("Failed"), an_answer("failed"), stderr="no such file\n")["error"] == "no such file"
     assert executed(a_job("Failed", "X", "not allowed"), None)["error"] == "not allowed"
+
+
+def test_what_ended_says_when_in_utc() -> None:
+    assert executed(a_job("Succeeded"), an_answer("succeeded"))["timestamp"] == "2026-11-28T00:03:04+00:00"
 
 
 def test_a_failure_repeats_ids_and_no_other_argument() -> None:

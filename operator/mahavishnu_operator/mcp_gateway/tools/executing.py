@@ -71,7 +71,8 @@ class ExecutingTools:
         """Run one command on a worker of a pool and wait for its end.
 
         The command is split into words and run without a shell (no pipes, no `&&`, no variables), in the gateway's
-        workspace folder. Allowed are the known scanners (ruff, bandit, codespell, complexipy, mypy, vulture) and echo,
+        workspace folder; workers in Pods have an empty one (scan_submit brings files there). Allowed are the known
+        scanners (ruff, bandit, codespell, complexipy, mypy, vulture) and echo,
         sleep, true and false, unless the installation allows more. The answer has the process's own exit_code, output
         (stdout), stderr and duration; success is exit code 0. A scanner that finds something may exit with 1.
         Example: pool_execute(pool_id="default/scanners", prompt="Execute: ruff check src").

@@ -35,7 +35,7 @@ from mahavishnu_operator.mcp_gateway.shapes import (
 from mahavishnu_operator.mcp_gateway.spawning import spawn_pool
 from mahavishnu_operator.mcp_gateway.telling import Progress
 from mahavishnu_operator.mcp_gateway.worker_types import check_worker_type, note_on
-from mahavishnu_operator.support.errors import InvalidInput, NotFound
+from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
 
 def register(server: FastMCP, gateway: Gateway) -> None:
@@ -185,7 +185,7 @@ class PoolTools:
                 pools: tuple[Pool, ...] = (await self._pools.get(self._gateway.key(pool_id, what="pool_id")),)
             else:
                 pools = await self._pools.list(namespace=self._gateway.scope)
-        except NotFound as error:
+        except MahavishnuError as error:
             return failure(str(error), status="unhealthy", given={"pool_id": pool_id})
         return pools_health(pools)
 
