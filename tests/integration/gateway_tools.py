@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastmcp import Client
+
+from mahavishnu_operator.client import Client as PoolClient
+from mahavishnu_operator.client import Job
 
 from .cli_tools import Up, running_up
 
@@ -51,3 +55,13 @@ async def agent_of(url: str, **options: Any) -> AsyncIterator[Agent]:
     """A connected agent."""
     async with Client(f"{url}/mcp", **options) as client:
         yield Agent(client)
+
+
+async def job_of(client: PoolClient, *command: str) -> Job:
+    """The job with that command."""
+    async with asyncio.timeout(30):
+        while True:
+            for job in await client.jobs.list():
+                if job.obj["spec"]["tasks"][0]["command"] == list(command):
+                    return job
+            await asyncio.sleep(0.05)

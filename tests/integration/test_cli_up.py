@@ -82,6 +82,21 @@ def test_the_examples_run_as_the_readme_says(up: Up, kubectl_binary: Path) -> No
     assert "all 2 tasks succeeded" in up.run("describe", "scanjob", "hello").stdout
 
 
+def test_what_is_applied_described_and_deleted_is_printed_for_programs_too(up: Up, tmp_path: Path) -> None:
+    file = tmp_path / "pool.yaml"
+    file.write_text(yaml.safe_dump(POOL))
+    applied = json.loads(up.run("apply", "-f", file, "-o", "json").stdout)
+    assert [each["metadata"]["name"] for each in applied["items"]] == ["local"]
+    described = yaml.safe_load(up.run("describe", "wp", "local", "-o", "yaml").stdout)
+    assert described["object"]["metadata"]["uid"] == applied["items"][0]["metadata"]["uid"]
+    assert isinstance(described["events"], list)
+    done = up.run("delete", "wp", "local", "gone", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (
+        1,
+        {"deleted": [{"kind": "WorkerPool", "namespace": "default", "name": "local"}]},
+    )
+
+
 def test_get_prints_the_same_object_as_json_yaml_and_row(up: Up, tmp_path: Path) -> None:
     apply(up, tmp_path, POOL)
     as_json = json.loads(up.run("get", "wp", "local", "-o", "json").stdout)
@@ -176,6 +191,9 @@ def test_logs_head_only_tasks_that_wrote_something(up: Up, tmp_path: Path, kubec
     wait_complete(up, kubectl_binary, "some")
     assert up.run("logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
     assert up.run("jobs", "logs", "some").stdout == "==> t1 <==\na\n==> t2 <==\nb\n"
+    texts = [{"task": task, "stdout": text} for task, text in (("t0", ""), ("t1", "a\n"), ("t2", "b\n"))]
+    for command in (("logs",), ("jobs", "logs")):
+        assert json.loads(up.run(*command, "some", "-o", "json").stdout) == texts
     silent = up.run("logs", "some", "--stream", "stderr")
     assert (silent.stdout, silent.stderr) == ("", "no task of scanjob default/some wrote to stderr\n")
 

@@ -24,7 +24,7 @@ from mahavishnu_operator.client.jobs import Job
 from mahavishnu_operator.resources.protocol import SCAN_JOB
 
 from .cli_tools import MAHAVISHNU, Up, environment, running_up
-from .gateway_tools import agent_of, serving_agents
+from .gateway_tools import agent_of, job_of, serving_agents
 
 MODERN, LEGACY = "2026-07-28", "legacy"
 OLD_HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a test", "version": "1"}}
@@ -43,7 +43,7 @@ def stdio_arguments(up: Up) -> list[str]:
 
 @pytest.mark.parametrize("mode", [MODERN, LEGACY])
 @pytest.mark.parametrize("transport", ["http", "stdio"])
-async def test_the_official_client_lists_calls_hears_progress_and_is_refused(up: Up, transport: str, mode: str) -> None:
+async def test_the_official_client_lists_calls_hears_progress_and_cancels(up: Up, transport: str, mode: str) -> None:
     stdio = StdioServerParameters(command=MAHAVISHNU, args=stdio_arguments(up), env=environment())
     heard: list[str | None] = []
 
@@ -65,6 +65,12 @@ async def test_the_official_client_lists_calls_hears_progress_and_is_refused(up:
         assert (ran["success"], ran["output"]) == (True, "hi\n")
         refused = await client.call_tool("pool_execute", {"pool_id": name})
         assert refused.is_error
+        async with Client.connect(up.url) as ours:
+            leaving = asyncio.create_task(client.call_tool("pool_execute", {"pool_id": name, "prompt": "sleep 60"}))
+            job = await job_running(ours)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            assert (await ours.jobs.wait(job, timeout=30)).phase.value == "Cancelled"
         assert shape_of(await client.call_tool("pool_close", {"pool_id": name}))["status"] == "closed"
 
 
@@ -147,16 +153,6 @@ def begin_call(up: Up, tool: str, arguments: dict[str, Any]) -> socket.socket:
     ]
     connection.sendall("\r\n".join([*head, "", body]).encode())
     return connection
-
-
-async def job_of(client: Client, *command: str) -> Job:
-    """The job with that command."""
-    async with asyncio.timeout(30):
-        while True:
-            for job in await client.jobs.list():
-                if job.obj["spec"]["tasks"][0]["command"] == list(command):
-                    return job
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,24 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from fastmcp import Client as FastClient
+from fastmcp.client.transports import StreamableHttpTransport
+from mcp import Client as OfficialClient
+from mcp.client.streamable_http import streamable_http_client
 
 from mahavishnu_operator.client import Client
 from mahavishnu_operator.client.jobs import Job
 from tests.clients.installing import HERE, node, node_packages, oldest_python
 
 from .cli_tools import Up
-from .gateway_tools import serving_agents
-from .test_gateway_clients import job_of
+from .gateway_tools import job_of, serving_agents
 from .test_mcp_start import TOKEN, gateway_process
 
 pytestmark = pytest.mark.timeout(900)  # the first run on a machine installs the clients
@@ -108,6 +114,35 @@ async def test_the_oldest_official_client_lists_calls_hears_progress_cancels_and
     assert (await the_job(up, "sleep", "62")).phase.value == "Cancelled"
     for refused in (saw["without_token"], saw["wrong_token"]):
         assert "401 Unauthorized" in refused
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+async def test_the_newest_official_client_and_fastmcps_are_let_in_by_the_token_alone(guarded: str, mode: str) -> None:
+    for token in (TOKEN, None, "not-the-token-of-this-gateway"):
+        answered: list[int] = []
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with noting(answered, headers=headers) as http:
+            official = streamable_http_client(guarded, http_client=http)
+            await list_tools(OfficialClient(official, mode=mode), let_in=token == TOKEN)
+        fast = StreamableHttpTransport(guarded, headers, httpx_client_factory=partial(noting, answered))
+        await list_tools(FastClient(fast, mode=mode), let_in=token == TOKEN)
+        assert (401 in answered, 200 in answered) == (token != TOKEN, token == TOKEN)
+
+
+def noting(answered: list[int], **options: Any) -> httpx2.AsyncClient:
+    """Connections for a client, which note the status of each answer: what clients say of a refusal is theirs."""
+
+    async def note(response: httpx2.Response) -> None:
+        answered.append(response.status_code)
+
+    return httpx2.AsyncClient(event_hooks={"response": [note]}, **options)
+
+
+async def list_tools(client: Any, *, let_in: bool) -> None:
+    """It lists the tools, or cannot."""
+    with nullcontext() if let_in else pytest.raises(Exception):
+        async with client:
+            assert "pool_execute" in str(await client.list_tools())
 
 
 def inspection(url: str, method: str, *arguments: str, token: str | None = TOKEN) -> list[str]:

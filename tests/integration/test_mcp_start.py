@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
+from fastmcp import Client as FastClient
 from fastmcp.client.auth import BearerAuth
+from fastmcp.client.transports import StreamableHttpTransport
+
+from mahavishnu_operator.client import Client
 
 from .cli_tools import Up, environment, run, running_gateway, running_up
 from .forked_command import RunningCommand
-from .gateway_tools import agent_of
+from .gateway_tools import Agent, agent_of, job_of
 
 TOKEN = "a-token-of-more-than-16-characters"
 
@@ -57,13 +66,60 @@ async def test_any_replica_answers_any_call_and_one_that_is_killed_takes_nothing
             ran = await two.call("pool_execute", pool_id="p", prompt="echo seen")
             assert ran["output"] == "seen\n"
             assert (await one.call("task_output", task_id=ran["task_id"]))["output"] == "seen\n"
+            (worker,) = (await one.call("worker_spawn", worker_type="command"))["worker_ids"]
+            for mode in ("2026-07-28", "legacy"):
+                async with in_turn(first, second, mode=mode) as both:
+                    ran = await both.call("pool_execute", pool_id="p", prompt=f"echo {mode}")
+                    pages = [await both.call("task_output", task_id=ran["task_id"]) for _ in range(2)]
+                    assert [page["output"] for page in pages] == [f"{mode}\n"] * 2
+                    rows = [await both.call(tool) for tool in ("pool_list", "worker_list") for _ in range(2)]
+                    assert (rows[0], rows[2]) == (rows[1], rows[3])
             await one.call("dispatch_to_pool", prompt="sleep 1", workflow_id="w")
             dying.kill()
             dying.wait()
+            assert (await two.call("worker_execute", worker_id=worker, prompt="echo still"))["output"] == "still\n"
+            assert (await two.call("worker_close_all"))["closed_count"] == 1
             job = next(row for row in await two.call("scan_list") if "/workflow-" in row["job_id"])
             assert (await two.call("scan_wait", job_id=job["job_id"], timeout=30))["status"] == "succeeded"
             assert (await two.call("workflow_result", workflow_id="w"))["status"] == "completed"
             assert (await two.call("pool_spawn", name="p", worker_type="command", max_workers=2))["max_workers"] == 2
+
+
+async def test_a_replica_that_is_rolled_cancels_nothing(up: Up, tmp_path: Path) -> None:
+    async with Client.connect(up.url) as client:
+        with gateway_process(up, tmp_path) as (url, rolled):
+            await client.pools.spawn("rolled", max_workers=1)
+            with suppress(httpx2.HTTPError):  # which a client says of its connections when it is closed, too
+                async with agent_of(url) as agent:
+                    call = asyncio.create_task(agent.call("pool_execute", pool_id="rolled", prompt="sleep 1.5"))
+                    job = await job_of(client, "sleep", "1.5")
+                    rolled.terminate()
+                    await asyncio.gather(call, return_exceptions=True)
+                    assert await asyncio.to_thread(rolled.wait, 30) == 0
+        assert (await client.jobs.wait(job, timeout=30)).phase.value == "Succeeded"
+
+
+class InTurn(httpx2.AsyncHTTPTransport):
+    """Each request to the next of some ports, as a Service without affinity sends connections."""
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        super().__init__()
+        self._ports = itertools.cycle(ports)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.url = request.url.copy_with(port=next(self._ports))
+        return await super().handle_async_request(request)
+
+
+@asynccontextmanager
+async def in_turn(*urls: str, mode: str) -> AsyncIterator[Agent]:
+    """One agent whose requests go to these gateways in turn."""
+    transport = InTurn([int(urlsplit(url).port or 0) for url in urls])
+
+    connections = partial(httpx2.AsyncClient, transport=transport)
+    http = StreamableHttpTransport(f"{urls[0]}/mcp", httpx_client_factory=connections)
+    async with FastClient(http, mode=mode) as client:
+        yield Agent(client)
 
 
 async def test_with_a_token_nobody_else_is_let_in(up: Up, tmp_path: Path) -> None:
@@ -84,6 +140,27 @@ async def test_with_a_token_nobody_else_is_let_in(up: Up, tmp_path: Path) -> Non
         assert b'mahavishnu_gateway_calls_total{outcome="answered",tool="get_readiness"} 1.0' in metrics
         for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
             assert fetch(f"{url}/health", **headers)[0] == 403
+
+
+async def test_up_lets_in_by_its_token_alone_too(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(f"{TOKEN}\n")
+    with running_up(tmp_path / "data", "--token-file", str(file)) as up:
+        for path in ("mcp", "metrics", "apis/mahavishnu.dev/v1alpha1/workerpools", "results/v1/jobs/x/tasks"):
+            assert fetch(f"{up.url}/{path}")[0] == 401
+        assert fetch(f"{up.url}/healthz")[0] == 200
+        refused, pools = up.run("pool", "list"), run("pool", "list", MAHAVISHNU_URL=up.url, MAHAVISHNU_TOKEN=TOKEN)
+        assert (refused.returncode, "a bearer token is needed" in refused.stderr) == (1, True)
+        assert (pools.returncode, "no pools" in pools.stderr) == (0, True)
+        async with agent_of(up.url, auth=BearerAuth(TOKEN)) as agent:
+            assert (await agent.call("pool_spawn", name="p", worker_type="command", max_workers=1))["success"]
+            assert (await agent.call("pool_execute", pool_id="p", prompt="echo let in"))["output"] == "let in\n"
+        through = ("pool", "execute", "p", "-p", "echo in")
+        assert run(*through, MAHAVISHNU_URL=up.url, MAHAVISHNU_TOKEN=TOKEN).stdout == "in\n"
+    file.chmod(0o644)
+    done = run("up", "--data", tmp_path / "data", "--token-file", file)
+    assert (done.returncode, "others can read" in done.stderr) == (2, True)
 
 
 async def test_a_gateway_serves_its_own_namespace_alone(up: Up, tmp_path: Path) -> None:

@@ -96,10 +96,8 @@ class Entrance:
         for option, file in (("--tls-cert", self.certificate), ("--tls-key", self.key)):
             if file is not None and not file.is_file():
                 raise InvalidInput(f"{option} {file} is no file", hint="name a file of PEM text")
-        if self.token and len(self.token) < SHORTEST_TOKEN:
-            raise InvalidInput(
-                f"the token has {len(self.token)} characters", hint=f"take {SHORTEST_TOKEN} or more, at random"
-            )
+        if self.token:
+            _refuse_short(self.token)
         if is_loopback(self.host):
             return
         if not reviewing and not self.token:
@@ -126,4 +124,10 @@ def read_token(file: Path) -> str:
         raise InvalidInput(f"others can read the token in {file}", hint=f"chmod 600 {file}")
     if not text:
         raise InvalidInput(f"there is no token in {file}", hint="write one line into it")
+    _refuse_short(text)
     return text
+
+
+def _refuse_short(token: str) -> None:
+    if len(token) < SHORTEST_TOKEN:
+        raise InvalidInput(f"the token has {len(token)} characters", hint=f"take {SHORTEST_TOKEN} or more, at random")

@@ -63,7 +63,7 @@ def gateway_mount(workspace: Path | None, allow: list[str] | None) -> Mount:
         from mahavishnu_operator.mcp_gateway.server import mcp_routes
         from mahavishnu_operator.resources.connection import Connection
 
-        way = Way(Connection.from_url(engine.url), embedded=True)
+        way = Way(Connection.from_url(engine.url, token=engine.token), embedded=True)
         async with Client(engine.resources, way) as client:
             gateway = Gateway(client, options)
             async with mcp_routes(gateway, engine.dispatch.meters.registry) as routes:

@@ -12,7 +12,7 @@ import typer
 from mahavishnu_operator.support.errors import NotFound
 
 from .exits import ExitCode
-from .logs import PAGE_BYTES, Stream
+from .logs import PAGE_BYTES, Stream, as_text
 from .output import OutputFormat, Outputs, age, as_page, as_table, say, show
 from .placing import AllNamespacesOption, MineOption, OutputOption, Where, command, say_there_are_none
 from .several import do_each
@@ -147,7 +147,7 @@ async def show_logs(
             raise NotFound(f"job {found.key} has no task {task!r}", hint=f"its tasks: {known}")
         if output is not OutputFormat.TABLE:
             texts = [(each, [page async for page in _pages(client, found, each, stream.value)]) for each in wanted]
-            value = [{"task": each, stream.value: b"".join(text).decode("utf-8", "replace")} for each, text in texts]
+            value = [{"task": each, stream.value: as_text(pages)} for each, pages in texts]
             show(value, output, "")
             return
         outputs, named = Outputs(), len(wanted) > 1

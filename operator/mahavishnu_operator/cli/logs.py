@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
 from mahavishnu_operator.support.errors import NotFound
 
-from .output import Outputs, say
+from .output import OutputFormat, Outputs, dump, say
 from .server import NamespaceOption, ServerOption, connect, goes_where_kubectl_goes
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def logs(
     ] = None,
     stream: Annotated[Stream, typer.Option("--stream", help="Which of the two streams.")] = Stream.STDOUT,
     namespace: NamespaceOption = "default",
+    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")] = OutputFormat.TABLE,
     server: ServerOption = None,
 ) -> None:
     """Print what the tasks of a ScanJob wrote."""
@@ -42,7 +44,7 @@ def logs(
         from .placing import Where
 
         place = Where(namespace, None, None, None, None, None)
-        asyncio.run(show_logs(place, job, task, stream))
+        asyncio.run(show_logs(place, job, task, stream, output))
         return
 
     async def run() -> None:
@@ -59,9 +61,13 @@ def logs(
             if task and not wanted:
                 known = ", ".join(row["id"] for row in rows[:20]) or "none yet"
                 raise NotFound(f"scanjob {namespace}/{job} has no task {task!r}", hint=f"its tasks: {known}")
+            paths = {name: f"/results/v1/jobs/{uid}/tasks/{name}/output?stream={stream.value}" for name in wanted}
+            if output is not OutputFormat.TABLE:
+                texts = [(name, [page async for page in _pages(resources, path)]) for name, path in paths.items()]
+                print(dump([{"task": name, stream.value: as_text(pages)} for name, pages in texts], output))
+                return
             wrote, outputs = False, Outputs()
-            for name in wanted:
-                path = f"/results/v1/jobs/{uid}/tasks/{name}/output?stream={stream.value}"
+            for name, path in paths.items():
                 wrote |= await _copy(resources, path, outputs, heading=name if len(wanted) > 1 else "")
             if not wrote:
                 say(
@@ -75,8 +81,20 @@ def logs(
 
 async def _copy(resources: KubernetesResources, path: str, outputs: Outputs, *, heading: str) -> bool:
     """Copy a stream page by page. False: it is empty."""
+    wrote = False
+    async for page in _pages(resources, path):
+        outputs.write(page, heading="" if wrote else heading)
+        wrote = True
+    return wrote
+
+
+async def _pages(resources: KubernetesResources, path: str) -> AsyncIterator[bytes]:
     offset = 0
     while page := await resources.get_bytes(f"{path}&offset={offset}&limit={PAGE_BYTES}"):
-        outputs.write(page, heading="" if offset else heading)
+        yield page
         offset += len(page)
-    return offset > 0
+
+
+def as_text(pages: Iterable[bytes]) -> str:
+    """What a task wrote, for documents that hold text alone."""
+    return b"".join(pages).decode("utf-8", "replace")

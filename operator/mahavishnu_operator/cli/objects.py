@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from mahavishnu_operator.support.errors import InvalidInput, NotFound
 
 from .describing import describe_object
 from .manifests import find_kind, read_manifests, refuse_doubles
-from .output import OutputFormat, dump, object_table, say
+from .output import OutputFormat, dump, object_table, say, show
 from .server import NamespaceOption, ServerOption, connect
 
 FIELD_MANAGER = "mahavishnu-cli"
@@ -28,6 +29,7 @@ def apply(
     namespace: NamespaceOption = "default",
     server: ServerOption = None,
     force: Annotated[bool, typer.Option("--force", help="Take fields that another manager owns.")] = False,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Create or update objects from manifests (server-side apply)."""
     manifests = [m for source in filename for m in read_manifests(source, namespace=namespace)]
@@ -40,11 +42,21 @@ def apply(
                 await resources.apply(
                     manifest.kind, manifest.obj, field_manager=FIELD_MANAGER, force=force, dry_run=True
                 )
+            applied = []
             for manifest in manifests:
                 stored = await resources.apply(manifest.kind, manifest.obj, field_manager=FIELD_MANAGER, force=force)
-                print(f"{manifest.kind.singular}/{stored['metadata']['name']} applied")
+                applied.append(stored)
+                if output is OutputFormat.TABLE:
+                    print(f"{manifest.kind.singular}/{stored['metadata']['name']} applied")
+        if output is not OutputFormat.TABLE:
+            print(dump(_as_list(applied), output))
 
     asyncio.run(run())
+
+
+def _as_list(objects: Sequence[Obj]) -> Obj:
+    """Objects as kubectl prints several."""
+    return {"apiVersion": "v1", "kind": "List", "items": list(objects)}
 
 
 def get(
@@ -61,8 +73,7 @@ def get(
     which = find_kind(kind)
     objects = asyncio.run(_fetch(which, name, None if all_namespaces else namespace, namespace, server))
     if output is not OutputFormat.TABLE:
-        one = {"apiVersion": "v1", "kind": "List", "items": objects}
-        print(dump(objects[0] if name is not None else one, output))
+        print(dump(objects[0] if name is not None else _as_list(objects), output))
     elif objects:
         print(object_table(which, objects, all_namespaces=all_namespaces))
     else:
@@ -77,7 +88,11 @@ async def _fetch(kind: Kind, name: str | None, scope: str | None, namespace: str
 
 
 def describe(
-    kind: KindArgument, name: NameArgument, namespace: NamespaceOption = "default", server: ServerOption = None
+    kind: KindArgument,
+    name: NameArgument,
+    namespace: NamespaceOption = "default",
+    output: OutputOption = OutputFormat.TABLE,
+    server: ServerOption = None,
 ) -> None:
     """Show one object with its conditions and events, for reading."""
     which = find_kind(kind)
@@ -85,7 +100,8 @@ def describe(
     async def run() -> None:
         async with connect(server) as resources:
             obj = await resources.get(which, Key(namespace, name))
-            print(describe_object(obj, await resources.events(obj)))
+            events = list(await resources.events(obj))
+            show({"object": obj, "events": events}, output, describe_object(obj, events))
 
     asyncio.run(run())
 
@@ -97,6 +113,7 @@ def delete(
         list[str] | None, typer.Option("--filename", "-f", help="Delete what these manifests name.")
     ] = None,
     namespace: NamespaceOption = "default",
+    output: OutputOption = OutputFormat.TABLE,
     server: ServerOption = None,
 ) -> None:
     """Delete objects by kind and name, or those that manifests name."""
@@ -107,15 +124,19 @@ def delete(
         targets += [(find_kind(kind), Key(namespace, name)) for name in names or []]
 
     async def run() -> list[NotFound]:
-        missing = []
+        missing, deleted = [], []
         async with connect(server) as resources:
             for which, key in targets:
                 try:
                     await resources.delete(which, key)
                 except NotFound as error:  # what was named after it is deleted all the same
                     missing.append(error)
-                else:
+                    continue
+                deleted.append({"kind": which.kind, "namespace": key.namespace, "name": key.name})
+                if output is OutputFormat.TABLE:
                     print(f"{which.singular}/{key.name} deleted")
+        if output is not OutputFormat.TABLE:
+            print(dump({"deleted": deleted}, output))
         return missing
 
     if missing := asyncio.run(run()):

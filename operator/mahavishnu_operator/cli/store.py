@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from .extras import require
-from .output import say
+from .output import OutputFormat, dump, say
 
+OutputOption = Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print what was copied.")]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="The data folder.  [env: MAHAVISHNU_DATA_DIR]", show_default=False),
@@ -28,6 +29,7 @@ def migrate(
     blob_dir: Annotated[
         Path | None, typer.Option("--blob-dir", metavar="DIR", help="Keep blobs as files there, not in the database.")
     ] = None,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Copy a SQLite store into an empty PostgreSQL database, in one transaction. Stop its operator first."""
     require("operator", what="`mahavishnu store migrate`")
@@ -37,6 +39,8 @@ def migrate(
 
     folder = data or load_settings().data_dir
     copied = asyncio.run(migrate_to_postgres(folder, to, blob_folder=blob_dir))
+    if output is not OutputFormat.TABLE:
+        print(dump({"copied": dict(copied)}, output))
     say("copied " + ", ".join(f"{number} {table}" for table, number in copied.items() if number))
     say(f"start the operator with this database from now on (MAHAVISHNU_STORE_URL); {folder} was not changed")
 
@@ -45,6 +49,7 @@ def migrate(
 def backup(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="A folder that does not exist yet.")],
     data: DataOption = None,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Copy a data folder, also while it is in use. To restore: start with --data TARGET, or move it into place."""
     from mahavishnu_operator.store.copying import back_up
@@ -52,4 +57,6 @@ def backup(
     from .settings import load_settings
 
     copied = back_up(data or load_settings().data_dir, target)
+    if output is not OutputFormat.TABLE:
+        print(dump({"copied": dict(copied)}, output))
     say(f"{target}: " + ", ".join(f"{name} {number}" for name, number in copied.items()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .entrances import read_token
 from .extras import how_to_get, missing_modules, require
 from .gateways import AllowOption, WorkspaceOption, gateway_mount
 from .output import say
@@ -36,6 +37,12 @@ def up(
     ] = DEFAULT_DISPATCH_PORT,
     workspace: WorkspaceOption = None,
     allow: AllowOption = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", metavar="FILE", help="Ask whoever calls for this token; they set MAHAVISHNU_TOKEN."
+        ),
+    ] = None,
     mcp: Annotated[
         bool | None,
         typer.Option("--mcp/--no-mcp", help="Serve agents on /mcp as well; default: where its library is installed."),
@@ -43,7 +50,8 @@ def up(
 ) -> None:
     """Run everything in one process, on loopback: kubectl, the CLI, agents and workers talk to it.
 
-    State survives a kill and a restart on the same folder. Stop it with Ctrl-C.
+    State survives a kill and a restart on the same folder. Stop it with Ctrl-C. With --token-file other users of this
+    machine are kept out, and kubectl too, which sends no token over plain HTTP.
     """
     require("engine", what="`mahavishnu up`")
     import uvloop  # as the operator has it
@@ -63,18 +71,19 @@ def up(
         git_ca=git_authorities(settings),
         lease_seconds=settings.lease_seconds,
     )
+    token = read_token(token_file) if token_file is not None else None
     mount = gateway_mount(workspace, allow) if mcp or (mcp is None and not missing_modules("gateway")) else None
-    uvloop.run(_serve(options, port, mount))
+    uvloop.run(_serve(options, port, mount, token))
 
 
-async def _serve(options: EngineOptions, port: int, mount: Mount | None) -> None:
+async def _serve(options: EngineOptions, port: int, mount: Mount | None, token: str | None = None) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
     from mahavishnu_operator.support.racing import first
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with EmbeddedEngine(options, port=port, mount=mount) as engine:
+    async with EmbeddedEngine(options, port=port, mount=mount, token=token) as engine:
         # Whoever is told the address may ask /healthz at once.
         if await first(stopping.wait(), engine.listed(), engine.failed()) == 1:
             _say_what_is_served(engine, options.data_dir, agents=mount is not None)
@@ -89,4 +98,5 @@ def _say_what_is_served(engine: EmbeddedEngine, data_dir: Path, *, agents: bool)
         say(f"agents: {engine.url}/mcp")
     elif missing_modules("gateway"):
         say(f"agents are not served: {how_to_get('gateway')}")
-    say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")
+    if engine.token is None:
+        say(f" or: kubectl --kubeconfig {engine.kubeconfig} get workerpools")

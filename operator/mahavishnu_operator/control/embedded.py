@@ -44,15 +44,17 @@ Mount = Callable[["EmbeddedEngine"], AbstractAsyncContextManager[Mounted]]
 class EmbeddedEngine:
     """`async with EmbeddedEngine(options, port=8680)`. `port` None: no API over HTTP; 0: any free one.
 
-    `mount`: what is served on that port besides, for as long as its block lasts.
+    `mount`: what is served on that port besides, for as long as its block lasts. `token`: asked of whoever calls there.
     """
 
     resources: EmbeddedResources
     url: str
     kubeconfig: Path
 
-    def __init__(self, options: EngineOptions, *, port: int | None = None, mount: Mount | None = None) -> None:
-        self._options, self._port, self._mount = options, port, mount
+    def __init__(
+        self, options: EngineOptions, *, port: int | None = None, mount: Mount | None = None, token: str | None = None
+    ) -> None:
+        self._options, self._port, self._mount, self.token = options, port, mount, token
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -93,11 +95,13 @@ class EmbeddedEngine:
             *(more.routes if more else ()),
             *results_routes(engine),
         ]
-        app = api_app(self.resources, extra_routes=routes)
+        app = api_app(self.resources, token=self.token, extra_routes=routes)
         await self._stack.enter_async_context(serve(app, listener))
         if more is not None:
             self._stack.push_async_callback(more.closing)
-        self.kubeconfig = await asyncio.to_thread(write_kubeconfig, folder / "kubeconfig", server=self.url)
+        self.kubeconfig = await asyncio.to_thread(
+            write_kubeconfig, folder / "kubeconfig", server=self.url, token=self.token
+        )
 
     @property
     def store(self) -> Store:
