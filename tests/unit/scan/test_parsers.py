@@ -164,8 +164,20 @@ def test_complexipys_uris_are_names_again() -> None:
     }
 
 
-def test_deeply_nested_output_is_a_crash_of_the_tool_and_not_ours() -> None:
-    assert parse("ruff", 1, b"[" * 100_000).outcome == "crashed"
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[", id="half of JSON"),
+        pytest.param(b"{}", id="another JSON"),
+        pytest.param(b"[" * 100_000, id="deeply nested"),
+        pytest.param(b"[1e400, NaN]", id="no numbers"),
+        pytest.param(b"all is well", id="no JSON"),
+    ],
+)
+def test_output_that_is_no_list_of_findings_is_a_crash_of_the_tool_and_not_ours(output: bytes) -> None:
+    report = parse("ruff", 1, output)
+    assert (report.outcome, "printed no list of findings" in report.message) == ("crashed", True)
 
 
 def ruff_entry(**over: Any) -> dict[str, Any]:
