@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 PYTHON_313 := $(firstword $(foreach p,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),\
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 JOBS ?= 4
+PROCESSES ?= auto
 PYTEST := $(BIN)/python -m pytest
 CHART := charts/mahavishnu-operator
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -76,8 +77,17 @@ e2e: $(STAMP) packages ## the tests in which Pods run
 
 .PHONY: test
 test: $(STAMP) packages cluster-binaries ## all tests but the long ones (ALLOW_MISSING=1: also where no node can run)
+	$(MAKE) -j2 test-here $(if $(PYTHON_313),test-there)
+	@$(if $(PYTHON_313),tail -n 1 build/test-313.log,echo "Python 3.13 is not installed: unit tests ran on $$($(BIN)/python -V) alone")
+
+.PHONY: test-here test-there
+test-here: $(STAMP)
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not long' tests
-	$(if $(PYTHON_313),$(MAKE) test-313,@echo "Python 3.13 is not installed: unit tests ran on $$($(BIN)/python -V) alone")
+
+# Beside the others, many of which wait for a node: what it prints is kept apart, and shown when it fails.
+test-there:
+	@mkdir -p build
+	@$(MAKE) test-313 PROCESSES=1 > build/test-313.log 2>&1 || { cat build/test-313.log; exit 1; }
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## unit tests alone: no network, seconds
@@ -85,7 +95,7 @@ test-unit: $(STAMP) ## unit tests alone: no network, seconds
 
 .PHONY: test-313
 test-313: $(VENV)-3.13/.installed
-	$(VENV)-3.13/bin/python -m pytest -n auto -p no:cacheprovider tests/unit
+	$(VENV)-3.13/bin/python -m pytest -n $(PROCESSES) -p no:cacheprovider tests/unit
 
 .PHONY: test-long
 test-long: $(STAMP) packages cluster-binaries ## the long tests
