@@ -19,6 +19,7 @@ import yaml
 
 from .cli_tools import DEADLINE_SECONDS, MAHAVISHNU, Up, environment, run, running_up
 
+COLOUR = re.compile(rb"\x1b\[[0-9;]*(?<![0-9])[34][0-7]m")
 COMMANDS = """\
 apiVersion: mahavishnu.dev/v1alpha1
 kind: ScanJob
@@ -235,7 +236,32 @@ def test_on_a_terminal_the_monitor_follows_and_leaves_it_as_it_was(up: Up) -> No
     os.close(ours)
     assert process.returncode == 130
     assert b"\x1b[?25h" in shown
-    assert not re.search(rb"\x1b\[[0-9;]*[34][0-7]m", shown)  # no colour
+    assert not COLOUR.search(shown)
+
+
+def test_on_a_terminal_waiting_and_a_scan_are_followed_without_colour_where_none_is_wanted(
+    up: Up, tmp_path: Path
+) -> None:
+    submit(up, tmp_path, "watched", "sleep, '600'")
+    (tmp_path / "clean.py").write_text('"""Clean."""\n')
+    on_terminal = {
+        ("jobs", "wait", "watched", "--server", up.url): (b"1 running", 130),
+        ("scan", str(tmp_path), "--tool", "codespell"): (b"/1", 0),
+    }
+    for command, (words, code) in on_terminal.items():
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [MAHAVISHNU, *command], env=environment(NO_COLOR="1", TERM="xterm"), stdout=theirs, stderr=theirs
+        ) as process:
+            os.close(theirs)
+            shown = read_until(ours, words)
+            if code:
+                process.send_signal(signal.SIGINT)
+            shown += read_until(ours, b"never shown")
+        os.close(ours)
+        assert (process.returncode, words in shown, b"\x1b[?25h" in shown) == (code, True, True), shown
+        assert not COLOUR.search(shown)
+    up.run("jobs", "cancel", "watched")
 
 
 def test_who_stops_waiting_leaves_the_job_running(up: Up, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,6 +99,7 @@ async def test_arguments_that_cannot_be_used_are_named_and_not_repeated(
         ("pool_spawn", {"name": "p", "labels": {"a b": "c"}, "worker_type": "command"}, "label"),
         ("pool_spawn", {"name": "p", "labels": {"a": "x" * 100}, "worker_type": "command"}, "label"),
         ("dispatch_to_pool", {"prompt": "x" * 1_000_000}, "1000000 characters"),
+        ("pool_route_execute", {"prompt": "x" * 1_000_000}, "1000000 characters"),
         ("dispatch_to_pool", {"prompt": "echo \u0000"}, "no argument can hold"),
         ("dispatch_to_pool", {"prompt": "echo 'open"}, "cannot be read"),
         ("scan_submit", {"path": "x" * 5000}, "path"),
@@ -113,6 +117,46 @@ async def test_what_can_never_work_is_refused_in_a_sentence(
     assert (shape["status"], shape["success"]) == ("failed", False)
     assert words in shape["error"], shape
     assert shape["error"].isprintable()
+
+
+async def test_what_was_deleted_is_not_found_by_any_tool(agent: Agent, up: Up) -> None:
+    assert (await agent.call("pool_spawn", name="deleted", worker_type="command", min_workers=0, max_workers=0))[
+        "success"
+    ]
+    job = (await agent.call("scan_submit", path=".", tools=["ruff"], pool_id="deleted", name="deleted"))["job_id"]
+    assert (await agent.call("scan_cancel", job_id=job))["success"]
+    assert up.run("delete", "sj", "deleted").returncode == 0
+    assert (await agent.call("pool_close", pool_id="deleted"))["success"]
+    of_pools: list[tuple[str, dict[str, Any]]] = [
+        ("pool_execute", {"prompt": "true"}),
+        ("pool_monitor", {}),
+        ("pool_scale", {"target_workers": 0}),
+        ("pool_close", {"force": True}),
+        ("pool_health", {}),
+        ("scan_submit", {"path": "."}),
+    ]
+    for tool, more in of_pools:
+        assert "deleted" in (await agent.refused(tool, {"pool_id": "deleted", **more}))["error"], tool
+    for tool in ("scan_status", "scan_wait", "scan_report", "scan_cancel"):
+        assert "deleted" in (await agent.refused(tool, {"job_id": job}))["error"], tool
+    assert "deleted" in (await agent.refused("task_output", {"task_id": job}))["error"]
+
+
+async def test_clients_that_call_and_never_read_keep_nobody_else_waiting(agent: Agent, up: Up) -> None:
+    parts = urlsplit(up.url)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})
+    head = f"POST /mcp HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    head += f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(3):
+            deaf = stack.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(20)
+            deaf.connect((str(parts.hostname), parts.port))
+            deaf.sendall((head + body).encode() * 120)  # 7 MB of answers, more than the kernel keeps for a connection
+        for _ in range(3):
+            assert (await asyncio.wait_for(agent.call("get_readiness"), 20))["ready"] is True
+    assert (await agent.call("get_readiness"))["ready"] is True
 
 
 def post(up: Up, body: bytes, **headers: str) -> tuple[int, bytes]:

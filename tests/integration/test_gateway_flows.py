@@ -207,9 +207,24 @@ async def test_every_tool_says_what_it_does_and_whether_it_changes_anything(agen
     for tool in tools:
         assert len(tool.description or "") > 20, tool.name
         assert tool.annotations is not None
-        assert tool.annotations.read_only_hint is not None
+        hints = tool.annotations
+        assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint)
         assert tool.output_schema is not None
         assert "ctx" not in tool.input_schema["properties"]
+    told = {tool.name: tool.annotations for tool in tools}
+    reads = {name for name, hints in told.items() if hints and hints.read_only_hint}
+    destroys = {name for name, hints in told.items() if hints and hints.destructive_hint}
+    ends = {"pool_close", "pool_close_all", "worker_close", "worker_close_all", "scan_cancel"}
+    runs = {"pool_execute", "pool_route_execute", "dispatch_to_pool", "worker_execute", "worker_execute_batch"}
+    assert destroys == ends | runs | {"swarm_autofix"}
+    assert set(told) - reads - destroys == {
+        "pool_spawn",
+        "pool_scale",
+        "pool_store_memory",
+        "scan_submit",
+        "worker_spawn",
+    }
+    assert not any(hints.idempotent_hint for name, hints in told.items() if hints and name in runs)
 
 
 def test_probes_answer_as_monitors_read_them(up: Up) -> None:
