@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "mahavishnu-operator"
 RELEASE, NAMESPACE = "mahavishnu-operator", "mahavishnu-system"
 VALUES = ("crds.install=false", f"tls.existingSecret={RELEASE}-tls")
+GATEWAY = ("gateway.enabled=true", f"gateway.tls.existingSecret={RELEASE}-gateway-tls")
 KUBERNETES = "1.35.0"  # to render for, where there is no server to ask: a helm that is built from source thinks of 1.20
 HEADER = "# From the chart (make manifests): do not edit.\n"
 ROLE_HEADER = (
@@ -48,10 +49,12 @@ def manifests(helm: Path) -> dict[str, str]:
     """Path below deploy/ and text of every manifest. CalledProcessError: helm refused the chart."""
     everywhere = dict(_render(helm, *VALUES))
     some = dict(_render(helm, *VALUES, f"watchNamespaces={{{ANY_NAMESPACE}}}"))
+    gateway = dict(_render(helm, *VALUES, *GATEWAY))
     documents = some["rbac.yaml"].split("---\n")
     roles = [each for each in documents if ANY_NAMESPACE in each]
     return {
         **{name: HEADER + text for name, text in everywhere.items()},
+        **{f"gateway/{name}": HEADER + text for name, text in gateway.items() if name not in everywhere},
         "namespaced/rbac.yaml": HEADER + "---\n".join(each for each in documents if each not in roles),
         "namespaced/role.yaml": ROLE_HEADER + "---\n".join(roles).replace(f"  namespace: {ANY_NAMESPACE}\n", ""),
     }

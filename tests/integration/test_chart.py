@@ -184,15 +184,33 @@ def test_the_kinds_are_those_of_the_models_and_are_kept(helm: Helm) -> None:
 def test_the_manifests_for_kubectl_are_what_the_chart_says(helm_binary: Path) -> None:
     expected = manifests(helm_binary)
     there = {str(file.relative_to(DEPLOY)): file.read_text() for file in DEPLOY.rglob("*.yaml")}
-    by_hand = {"kustomization.yaml", "namespace.yaml"}
+    by_hand = {"kustomization.yaml", "namespace.yaml", "gateway/kustomization.yaml"}
     assert {name: text for name, text in there.items() if name not in by_hand} == expected, "run `make manifests`"
     listed = yaml.safe_load(there["kustomization.yaml"])["resources"]
     assert set(listed) == {name for name in expected if "/" not in name} | {"namespace.yaml"}
+    listed = yaml.safe_load(there["gateway/kustomization.yaml"])["resources"]
+    assert {f"gateway/{name}" for name in listed} == {name for name in expected if name.startswith("gateway/")}
 
 
-def test_an_api_server_takes_the_manifests_for_kubectl(cluster: Cluster, namespace: str) -> None:
-    made = cluster.kubectl("kustomize", str(DEPLOY)).stdout.replace("mahavishnu-system", namespace)
+@pytest.mark.parametrize("folder", [DEPLOY, DEPLOY / "gateway"], ids=["operator", "gateway"])
+def test_an_api_server_takes_the_manifests_for_kubectl(cluster: Cluster, namespace: str, folder: Path) -> None:
+    made = cluster.kubectl("kustomize", str(folder)).stdout.replace("mahavishnu-system", namespace)
     cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", input=made)
+
+
+def test_the_gateway_for_kubectl_is_the_one_of_the_chart_with_callers_told_apart(cluster: Cluster) -> None:
+    made = objects(cluster.kubectl("kustomize", str(DEPLOY / "gateway")).stdout)
+    kinds = {each["kind"] for each in made}
+    assert kinds >= {"Deployment", "Service", "ServiceAccount", "ClusterRole", "NetworkPolicy", "PodDisruptionBudget"}
+    assert "ValidatingAdmissionPolicy" in kinds
+    (container,) = one(made, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"--auth=token-review", "--tls-cert=/tls/tls.crt"} <= set(container["args"])
+    secrets = {
+        each["secret"]["secretName"]
+        for each in one(made, "Deployment")["spec"]["template"]["spec"]["volumes"]
+        if "secret" in each
+    }
+    assert secrets == {"mahavishnu-operator-tls", "mahavishnu-operator-gateway-tls"}
 
 
 def one(made: list[dict[str, Any]], kind: str) -> dict[str, Any]:

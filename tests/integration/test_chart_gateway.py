@@ -76,13 +76,19 @@ def test_for_one_namespace_it_has_rights_to_objects_there_alone(helm: Helm) -> N
 
 def test_the_dispatcher_is_open_to_it_and_its_key_is_not(helm: Helm) -> None:
     made = objects(helm.template(CHART, "--set", ON))
-    policy = next(
-        each for each in made if each["kind"] == "NetworkPolicy" and "gateway" not in each["metadata"]["name"]
+    operator, gateway = (
+        one([each for each in made if each["metadata"]["name"] == name], "Deployment")["spec"]["template"]["metadata"][
+            "labels"
+        ]
+        for name in ("test-mahavishnu-operator", "test-mahavishnu-operator-gateway")
     )
-    labels = one(of_gateway(helm), "Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert labels[Label.COMPONENT] == "gateway"
-    peers = [peer["podSelector"].get("matchLabels", {}) for peer in policy["spec"]["ingress"][0]["from"]]
-    assert [peer for peer in peers if peer and peer.items() <= labels.items()]
+    (policy,) = [each["spec"] for each in made if each["metadata"]["name"].endswith("-gateway-dispatcher")]
+    chosen = policy["podSelector"]["matchLabels"].items()
+    assert (chosen <= operator.items(), chosen <= gateway.items()) == (True, False)
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"port": "dispatch", "protocol": "TCP"}]
+    assert [peer["podSelector"]["matchLabels"].items() <= gateway.items() for peer in rule["from"]] == [True]
+    assert gateway[Label.COMPONENT] == "gateway"
     volumes = one(of_gateway(helm), "Deployment")["spec"]["template"]["spec"]["volumes"]
     assert [each["secret"]["items"] for each in volumes if each["name"] == "dispatcher"] == [
         [{"key": "ca.crt", "path": "ca.crt"}]
