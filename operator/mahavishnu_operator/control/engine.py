@@ -191,6 +191,9 @@ class Engine:
             on_cordon=lambda pool, worker, cordoned: self.dispatch.set_cordoned(
                 pool=str(pool), worker=worker, cordoned=cordoned
             ),
+            on_mark=lambda pool, worker, marked: self.dispatch.engagement.see(
+                pool=str(pool), worker=worker, marked=marked
+            ),
             namespaces=self.options.namespaces,
         )
         self.dispatch.engagement.mark_with(backend.mark)

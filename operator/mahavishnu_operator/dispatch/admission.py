@@ -72,6 +72,8 @@ class Admission:
         session, worker, before = core.workers.register(
             request, wall=core.wall(), now=core.clock(), guarded=found.guarded, once=found.once
         )
+        if found.guarded:
+            core.marks.meet(worker.id)
         await self._settle_holds(worker, before, request.holds)
         core.worker_changed(worker.pool, worker.name)
         pace = core.pace

@@ -20,9 +20,10 @@ from mahavishnu_operator.store.protocol import NotStored, StaleEpoch, Store
 from mahavishnu_operator.support.errors import Conflict
 
 from .errors import CallRefused, NotLeader, Starting, TryAgain
-from .leases import LeaseTable
+from .leases import Lease, LeaseTable
 from .ledger import Job, Ledger, Task
 from .lookahead import most_held
+from .marks import Marks
 from .meters import Meters
 from .waiting import Waiting
 from .workers import Worker, Workers, worker_id
@@ -69,7 +70,8 @@ class Core:
         self.ended = asyncio.Event()
         self.job_listeners: list[Callable[[str], None]] = []
         self.pool_listeners: list[Callable[[str], None]] = []
-        self.waiting = Waiting(self.ledger, clock=clock, can_take=self.can_take)
+        self.marks = Marks()
+        self.waiting = Waiting(self.ledger, clock=clock, can_take=self.can_take, unmarked=self.marks.missing)
         self._dirty_jobs: dict[str, None] = {}
         self._dirty_pools: dict[str, None] = {}
         self._flushing = False
@@ -213,6 +215,13 @@ class Core:
     def held(self, worker: Worker) -> int:
         """Leases of a worker, those that are being written included."""
         return self.leases.count_of(worker.id) + worker.granting
+
+    def drop_lease(self, lease: Lease) -> None:
+        """Hold a task no more; a worker without another is idle from now on."""
+        self.leases.remove(lease)
+        worker = self.workers.by_id(lease.worker)
+        if worker is not None and self.held(worker) == 0:
+            worker.idle_from = self.clock()
 
     # --- telling ---------------------------------------------------------------------------------
 

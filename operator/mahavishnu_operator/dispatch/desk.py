@@ -95,15 +95,16 @@ class Desk:
             self._lessor.check_current(worker)
             if core.workers.draining(worker.id):
                 return [], True
-            if self._engagement.missing(worker) and self._lessor.has_work(worker):
-                await self._engagement.engage(worker)
-                continue
-            chosen = self._lessor.choose(worker, request.max)
-            if chosen:
+            if core.marks.missing(worker):
+                if core.waiting.may_be_marked(worker):
+                    await self._engagement.engage(worker)
+                    continue
+            elif chosen := self._lessor.choose(worker, request.max):
                 core.waiting.wake(worker.pool)  # who waits behind this one may take the rest
                 return await core.finish(self._grant(worker, chosen, caller)), False
             left = until - core.clock()
             if left <= 0 or not await core.waiting.wait(worker, left, caller=caller):
+                core.waiting.wake(worker.pool)  # it was woken in vain perhaps, and does not wait on
                 core.check_alive()
                 self._lessor.check_current(worker)
                 return [], core.workers.draining(worker.id)

@@ -3,7 +3,8 @@
 The pressure: an eviction between a lease and the mark that protects it kills a task. So a worker whose backend guards
 busy workers is marked before its first lease, and the mark is taken back only after a while without one: tasks of
 milliseconds must not cost two writes each. What must stay true: a guarded worker holds a lease only while it is
-marked; after a restart of this process nobody's mark is taken for granted.
+marked; after a restart of this process nobody's mark is taken for granted; no more workers are being marked than there
+are tasks for them (docs/adr/0023).
 """
 
 from __future__ import annotations
@@ -13,89 +14,108 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from mahavishnu_operator.support.errors import MahavishnuError
+from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 from .core import Core
 from .errors import TryAgain
-from .workers import Worker
+from .marks import Standing, decide_mark
+from .workers import Worker, worker_id
 
 log = structlog.get_logger(__name__)
 
-IDLE_SECONDS = 2.0  # without a lease before the mark goes: design of the PodDisruptionBudget
 LOOK_SECONDS = 0.5
 
 # Marks a worker (pool, name) busy or idle, wherever that is seen. Raises MahavishnuError.
-Mark = Callable[[str, str, bool], Awaitable[None]]
+SetMark = Callable[[str, str, bool], Awaitable[None]]
 
 
 class Engagement:
-    """Which guarded workers are marked busy. Without `mark_with` nobody is guarded."""
+    """Writes the marks of guarded workers. Without `mark_with` nobody is guarded."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
-        self._mark: Mark | None = None
-        self._marked: dict[str, bool] = {}  # by worker id; not in it: not known
+        self._core, self._marks = core, core.marks
+        self._set_mark: SetMark | None = None
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def mark_with(self, mark: Mark) -> None:
+    def mark_with(self, set_mark: SetMark) -> None:
         """Mark guarded workers with this from now on."""
-        self._mark = mark
+        self._set_mark, self._marks.guarding = set_mark, True
 
-    def missing(self, worker: Worker) -> bool:
-        """Whether this worker must be marked before it may be leased anything."""
-        return worker.guarded and self._mark is not None and self._marked.get(worker.id) is not True
+    def see(self, *, pool: str, worker: str, marked: bool) -> None:
+        """What the cluster shows of a worker now."""
+        self._marks.see(worker_id(pool, worker), shown=marked)
 
     async def engage(self, worker: Worker) -> None:
-        """Mark it busy. TryAgain: it could not be marked, and so is leased nothing."""
-        try:
-            await self._set(worker, busy=True)
-        except MahavishnuError as error:
-            raise TryAgain(
-                f"worker {worker.id} could not be marked busy, and is leased nothing before it is: {error}",
-                hint="try again",
-                reason="Unreachable",
-            ) from error
+        """Mark it busy, on behalf of a task that waits. TryAgain: it could not be marked, and so is leased nothing."""
+        with self._core.waiting.claiming(worker):
+            try:
+                await self._write(worker, busy=True)
+            except MahavishnuError as error:
+                raise TryAgain(
+                    f"worker {worker.id} could not be marked busy, and is leased nothing before it is: {error}",
+                    hint="try again",
+                    reason="Unreachable",
+                ) from error
 
     async def run(self) -> None:
-        """Take the marks of idle workers back, until the dispatcher stops."""
+        """Look at the marks now and then, until the dispatcher stops."""
         core = self._core
         while not core.stopped:
             try:
                 await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
             except TimeoutError:
-                await asyncio.gather(*(self._disengage(worker) for worker in core.workers.all() if self._idle(worker)))
+                await self.look()
         self._locks.clear()
 
-    def _idle(self, worker: Worker) -> bool:
+    async def look(self) -> None:
+        """Take the marks of idle workers back, and set those that somebody took off."""
+        await asyncio.gather(*(self._correct(*due) for due in self._due()))
+
+    def _due(self) -> list[tuple[Worker, bool]]:
+        """What is to be written now."""
+        found = []
+        for id_ in self._marks.watched():
+            worker = self._core.workers.by_id(id_)
+            busy = decide_mark(self._standing(worker)) if worker is not None and worker.guarded else None
+            if worker is not None and busy is not None:
+                found.append((worker, busy))
+            else:
+                self._marks.settle(id_)
+        return found
+
+    def _standing(self, worker: Worker) -> Standing:
         core = self._core
-        return (
-            worker.guarded
-            and self._mark is not None
-            and self._marked.get(worker.id) is not False
-            and core.held(worker) == 0
-            and worker.idle_from is not None
-            and core.clock() - worker.idle_from >= IDLE_SECONDS
+        begun = max(core.clock() if worker.idle_from is None else worker.idle_from, self._marks.set_at(worker.id))
+        return Standing(
+            mark=self._marks.of(worker.id),
+            held=core.held(worker),
+            idle_seconds=core.clock() - begun,
+            cordoned=core.workers.cordoned(worker.id),
         )
 
-    async def _disengage(self, worker: Worker) -> None:
+    async def _correct(self, worker: Worker, busy: bool) -> None:
         try:
-            await self._set(worker, busy=False)
+            await self._write(worker, busy=busy)
         except MahavishnuError as error:
-            log.warning("a worker could not be marked idle; tried again", worker=worker.id, error=str(error))
+            words = "a worker could not be marked busy or idle; tried again"
+            log.warning(words, worker=worker.id, busy=busy, error=str(error))
 
-    async def _set(self, worker: Worker, *, busy: bool) -> None:
+    async def _write(self, worker: Worker, *, busy: bool) -> None:
         """One write at a time for a worker; from the decision to take the mark back on, it counts as unmarked."""
-        if self._mark is None:
+        if self._set_mark is None:
             return
         async with self._locks.setdefault(worker.id, asyncio.Lock()):
-            if self._marked.get(worker.id) is busy or (not busy and not self._idle(worker)):
+            if not (self._marks.missing(worker) if busy else decide_mark(self._standing(worker)) is False):
                 return
-            if not busy:
-                self._marked.pop(worker.id, None)
-            await self._mark(worker.pool, worker.name, busy)
-            self._marked[worker.id] = busy
+            self._marks.doubt(worker.id)
+            try:
+                await self._set_mark(worker.pool, worker.name, busy)
+            except NotFound:  # it is gone, and its mark with it
+                if busy:
+                    raise
+            self._marks.wrote(worker.id, busy=busy, now=self._core.clock())
 
     def forget(self, id_: str) -> None:
         """Its process is gone."""
-        self._marked.pop(id_, None)
+        self._marks.forget(id_)
         self._locks.pop(id_, None)

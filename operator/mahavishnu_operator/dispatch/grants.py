@@ -25,12 +25,6 @@ class Lessor:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def has_work(self, worker: Worker) -> bool:
-        """Whether there is a task that this worker could start now."""
-        core = self._core
-        queue = core.ledger.pool(worker.pool).queue
-        return core.free_slots(worker) > 0 and queue.peek(core.clock(), worker.name) is not None
-
     def choose(self, worker: Worker, wanted: int) -> list[Task]:
         """Take up to `wanted` tasks for a worker out of the queue; `grant` must follow.
 

@@ -147,7 +147,7 @@ class Jobs:
         """Leave a job out of memory and tell who still runs a task of it."""
         self._tell_holders(job)
         for lease in self._core.leases.of_job(self._core.ledger.leased(job)):
-            self._core.leases.remove(lease)
+            self._core.drop_lease(lease)
         self._core.ledger.drop(job.record.uid)
 
     def _tell_holders(self, job: Job) -> None:

@@ -143,6 +143,8 @@ class LeaseTable:
 
     def next_deadline(self) -> float | None:
         """The earliest deadline that may have to be acted on; it may have been renewed since."""
+        while self._deadlines and self._by_key.get(self._deadlines[0][2].key) is not self._deadlines[0][2]:
+            heappop(self._deadlines)  # it ended
         return self._deadlines[0][0] if self._deadlines else None
 
     def expired(self, now: float) -> list[Lease]:

@@ -105,7 +105,7 @@ class Settler:
             if lease.settling is not None or core.leases.get(lease.key) is not lease:
                 continue
             if task is None:
-                core.leases.remove(lease)
+                core.drop_lease(lease)
                 continue
             verdict = judge_loss(failure, _tries(task), message=message)
             body = _made_body(lease, message) if isinstance(verdict, Counts) else b""
@@ -166,7 +166,7 @@ class Settler:
                 core.stop(error)
                 raise error
             else:  # its job was forgotten meanwhile, or is being forgotten: the store is ahead of memory then
-                core.leases.remove(end.lease)
+                core.drop_lease(end.lease)
 
     async def _close(self, ends: Sequence[tuple[_End, Again | Fails]]) -> None:
         if not ends:
@@ -192,7 +192,7 @@ class Settler:
     def _apply(self, end: _End) -> None:
         """Memory follows the store."""
         core = self._core
-        core.leases.remove(end.lease)
+        core.drop_lease(end.lease)
         task, verdict = end.task, end.verdict
         if core.ledger.task(task.key) is not task:
             return  # its job was closed or forgotten meanwhile
@@ -210,9 +210,6 @@ class Settler:
                 core.ledger.finish(task, TaskState.FAILED, verdict.failure)
                 meters.attempts[verdict.failure].inc()
                 meters.ended[TaskState.FAILED].inc()
-        worker = core.workers.by_id(end.lease.worker)
-        if worker is not None and core.held(worker) == 0:
-            worker.idle_from = core.clock()
         core.changed(pool, task.key.job)
         core.waiting.wake(pool)
 

@@ -72,6 +72,7 @@ class _Job:
     ready: list[tuple[int, int, str]] = field(default_factory=list)  # (-task priority, seq, task)
     waiting: set[str] = field(default_factory=set)  # ready or delayed
     counted: int = 0  # of its waiting tasks, in the backlog
+    counted_startable: int = 0
 
     def rank(self) -> tuple[int, int, int, int, int]:
         """Its place among all jobs of the pool, smallest first."""
@@ -98,6 +99,7 @@ class TaskQueue:
         self._ticks = itertools.count(1)
         self._waiting = 0  # in jobs that are not paused
         self._backlog = 0
+        self._startable = 0
 
     def __len__(self) -> int:
         """Tasks that wait, delayed ones too, in jobs that are not paused."""
@@ -110,6 +112,11 @@ class TaskQueue:
         Not those that one worker alone may have, nor those beyond the parallelism of their job.
         """
         return self._backlog
+
+    @property
+    def startable(self) -> int:
+        """How many tasks anybody could be handed at once, as of the last `peek`: the sum of `ready`."""
+        return self._startable
 
     @property
     def reserved(self) -> dict[str, int]:
@@ -189,12 +196,13 @@ class TaskQueue:
         job.waiting.add(task)
         if not job.paused:
             self._waiting += 1
-            self._recount(job)
         item = (-priority, seq, task)
         if not_before is not None:
             heappush(self._delayed, (not_before, next(self._ticks), job, job.generation, item))
+            self._recount(job)
             return
         heappush(job.ready, item)
+        self._recount(job)
         if job.ready[0] is item:  # a new head: its rank may have changed
             self._offer(job)
 
@@ -273,6 +281,11 @@ class TaskQueue:
         """Whether there is a job that this worker alone may serve."""
         return worker in self._lanes and worker != ANYBODY
 
+    def has_own(self, worker: str) -> bool:
+        """Whether there is a task that this worker alone may have and may be handed, as of the last `peek`."""
+        lane = self._lanes.get(worker, {}) if worker else {}
+        return any(line.first() is not None for line in lane.values())
+
     @property
     def reserves(self) -> bool:
         """Whether there is a job that one worker alone may serve."""
@@ -291,13 +304,15 @@ class TaskQueue:
             raise ValueError(f"job {uid} is not in the queue") from None
 
     def _recount(self, job: _Job) -> None:
-        """Keep the backlog in step with a job whose waiting or running tasks changed."""
+        """Keep the counts in step with a job whose waiting, ready or running tasks changed."""
         counts = not job.paused and job.worker == ANYBODY
-        useful = len(job.waiting) if counts else 0
+        useful, startable = (len(job.waiting), len(job.ready)) if counts else (0, 0)
         if job.parallelism > 0:
-            useful = min(useful, max(0, job.parallelism - job.running))
+            room = max(0, job.parallelism - job.running)
+            useful, startable = min(useful, room), min(startable, room)
         self._backlog += useful - job.counted
-        job.counted = useful
+        self._startable += startable - job.counted_startable
+        job.counted, job.counted_startable = useful, startable
 
     def _lines(self, worker: str) -> Iterator[_Line]:
         """What this worker may serve."""
@@ -313,6 +328,7 @@ class TaskQueue:
             _, _, job, generation, item = heappop(self._delayed)
             if not self._outdated(job, generation):
                 heappush(job.ready, item)
+                self._recount(job)
                 self._offer(job)
 
     @staticmethod

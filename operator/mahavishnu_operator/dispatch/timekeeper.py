@@ -35,6 +35,7 @@ class Timekeeper:
         """
         core = self._core
         tick = min(1.0, core.pace.lease_seconds / 4)
+        look_at = core.clock()
         while not core.stopped:
             now = core.clock()
             deadline = core.leases.next_deadline()
@@ -47,9 +48,12 @@ class Timekeeper:
                     log.warning("this process did not run; deadlines are moved", seconds=round(late, 3))
                     core.leases.postpone(late)
                 await self.end_overdue(core.clock())
+                if core.clock() >= look_at:  # at all workers: not for each lease that is renewed
+                    self.forget_silent(core.clock())
+                    look_at = core.clock() + tick
 
     async def end_overdue(self, now: float) -> None:
-        """End the leases that ran out before `now`, and forget workers that were silent for long."""
+        """End the leases that ran out before `now`."""
         core = self._core
         expired = core.leases.expired(now)
         by_worker: dict[str, list[Lease]] = {}
@@ -64,6 +68,10 @@ class Timekeeper:
                 )
             except TryAgain as error:
                 log.warning("the end of leases could not be written; tried again", worker=name, error=str(error))
+
+    def forget_silent(self, now: float) -> None:
+        """Forget workers that were not heard of for long."""
+        core = self._core
         silent = SILENT_LEASES * core.pace.lease_seconds
         for worker in core.workers.all():
             if worker.calls == 0 and core.held(worker) == 0 and now - worker.last_seen > silent:

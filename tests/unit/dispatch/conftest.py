@@ -9,6 +9,7 @@ import pytest
 
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 
+from .guarded import Cluster, guard
 from .harness import FullDisk, check_memory
 
 
@@ -25,3 +26,18 @@ async def dispatcher(store: FullDisk) -> AsyncIterator[Dispatcher]:
         yield dispatcher
         if not dispatcher.core.stopped:
             await check_memory(dispatcher)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    cluster = Cluster()
+    cluster.open.set()
+    return cluster
+
+
+@pytest.fixture
+async def guarded(store: FullDisk, cluster: Cluster) -> AsyncIterator[Dispatcher]:
+    async with Dispatcher(store, holder="test", clock=cluster.clock) as dispatcher:
+        guard(dispatcher, cluster)
+        yield dispatcher
+        await check_memory(dispatcher)

@@ -312,7 +312,7 @@ async def test_a_silent_worker_is_forgotten(store: FullDisk) -> None:
     async with Dispatcher(store, holder="test", clock=lambda: real() + skipped) as dispatcher:
         agent = await Agent(dispatcher).register()
         skipped = 60.0
-        await dispatcher.timekeeper.end_overdue(dispatcher.core.clock())
+        dispatcher.timekeeper.forget_silent(dispatcher.core.clock())
         assert dispatcher.load("default/pool").workers == ()
         with pytest.raises(SessionUnknown):
             await agent.lease()

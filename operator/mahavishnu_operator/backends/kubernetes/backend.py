@@ -37,14 +37,15 @@ FIELD_MANAGER = "mahavishnu"
 OnChange = Callable[[Key], None]
 OnExit = Callable[[Key, str, str], Awaitable[None]]
 OnCordon = Callable[[Key, str, bool], None]
+OnMark = Callable[[Key, str, bool], None]
 
 
 class KubernetesBackend:
     """Workers as Pods; see backends.protocol.Backend. `run` follows the Pods until cancelled.
 
     `on_change(pool)` is called when a Pod of a pool changed; `on_exit(pool, worker, message)` is awaited when one
-    has gone; `on_cordon(pool, worker, cordoned)` is called with whether its node takes no new work. `namespaces`
-    empty: all.
+    has gone; `on_cordon(pool, worker, cordoned)` is called with whether its node takes no new work, and
+    `on_mark(pool, worker, busy)` with whether it is labelled busy. `namespaces` empty: all.
     """
 
     name = "kubernetes"
@@ -57,21 +58,23 @@ class KubernetesBackend:
         on_change: OnChange,
         on_exit: OnExit,
         on_cordon: OnCordon,
+        on_mark: OnMark,
         namespaces: tuple[str, ...] = (),
     ) -> None:
         self._resources, self._settings = resources, settings
         self.installation = settings.digest
         self._on_change, self._on_exit = on_change, on_exit
         chosen = Selection(resources, f"{Label.MANAGED_BY}=mahavishnu,{Label.COMPONENT}=worker")
-        self._reflectors = {
+        self.reflectors = {
             namespace: Reflector(chosen, POD, on_change=self._changed, namespace=namespace)
             for namespace in namespaces or (None,)
         }
         # Also where only some namespaces are watched: a node has none, and its drain waits for their workers too.
         self._nodes = Reflector(resources, NODE, on_change=self._node_changed)
-        self._on_cordon = on_cordon
+        self._on_cordon, self._on_mark = on_cordon, on_mark
         self._prepared: dict[str, tuple[Obj, ...]] = {}  # by pool UID: what stands around it
         self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
+        self._workers: dict[Key, dict[str, ObservedWorker]] = {}  # the same as workers
         self._gone: asyncio.Queue[tuple[Key, str, str]] = asyncio.Queue()
         self._fresh = FreshWorkers(
             resources,
@@ -86,18 +89,17 @@ class KubernetesBackend:
         """List and watch Pods and Jobs, and report workers that have gone, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report_gone())
-            for reflector in (*self._reflectors.values(), *self._fresh.reflectors.values(), self._nodes):
+            for reflector in (*self.reflectors.values(), *self._fresh.reflectors.values(), self._nodes):
                 group.create_task(reflector.run())
 
     async def observe(self, pool: Key) -> list[ObservedWorker]:
         """The Pods of a pool. BackendError: they have not been listed yet."""
-        following = (*self._reflectors.values(), *self._fresh.reflectors.values())
+        following = (*self.reflectors.values(), *self._fresh.reflectors.values())
         if not all(reflector.synced.is_set() for reflector in following):
             raise BackendError(
                 f"the Pods and Jobs of pool {pool} are not known yet: the API server has not answered a complete list"
             )
-        warm = [observe_pod(pod) for pod in self._pods.get(pool, {}).values()]
-        return warm + self._fresh.observe(pool)
+        return [*self._workers.get(pool, {}).values(), *self._fresh.observe(pool)]
 
     async def prepare(self, template: PoolTemplate) -> None:
         """Apply the pool's PodDisruptionBudget and, unless it is unmanaged, its NetworkPolicy. BackendError."""
@@ -147,7 +149,7 @@ class KubernetesBackend:
             await self._fresh.delete(pool, worker, at_once=grace_seconds == 0)
             return
         pod = self._pods.get(pool, {}).get(worker)
-        if pod is None or (observe_pod(pod).phase is WorkerPhase.STOPPING and grace_seconds > 0):
+        if pod is None or (self._workers[pool][worker].phase is WorkerPhase.STOPPING and grace_seconds > 0):
             return
         await self._delete(pool, pod, grace=math.ceil(grace_seconds) if grace_seconds == 0 else None)
 
@@ -157,7 +159,7 @@ class KubernetesBackend:
             await self._fresh.delete(pool, worker, at_once=False)
             return
         pod = self._pods.get(pool, {}).get(worker)
-        if pod is not None and observe_pod(pod).phase is WorkerPhase.FAILED:
+        if pod is not None and self._workers[pool][worker].phase is WorkerPhase.FAILED:
             await self._delete(pool, pod, grace=0)
 
     async def close(self) -> None:
@@ -177,11 +179,11 @@ class KubernetesBackend:
             ) from error
 
     def _take_in(self, type_: EventType, pod: Obj) -> None:
-        reflector = self._reflectors.get(None) or self._reflectors[pod["metadata"]["namespace"]]
+        reflector = self.reflectors.get(None) or self.reflectors[pod["metadata"]["namespace"]]
         reflector.observe(WatchEvent(type_, pod))
 
     def _changed(self, key: Key) -> None:
-        reflector = self._reflectors.get(None) or self._reflectors[key.namespace]
+        reflector = self.reflectors.get(None) or self.reflectors[key.namespace]
         pod = reflector.store.get(key)
         fresh = self._fresh.pod_changed(key, pod)
         if pod is not None:
@@ -189,17 +191,26 @@ class KubernetesBackend:
             if fresh is not None and (owner := controller_of(pod)) is not None:
                 self._tell_cordon(fresh, owner["name"], pod)
             if pool is not None:
-                self._pods.setdefault(pool, {})[key.name] = pod
-                self._tell_cordon(pool, key.name, pod)
-                self._on_change(pool)
+                self._take_warm(pool, key.name, pod)
             return
         for pool, pods in list(self._pods.items()):
             if pool.namespace == key.namespace and key.name in pods:
-                last = pods.pop(key.name)
+                del pods[key.name]
+                last = self._workers[pool].pop(key.name)
                 if not pods:
-                    del self._pods[pool]
-                self._gone.put_nowait((pool, key.name, observe_pod(last).message or "its Pod was deleted"))
+                    del self._pods[pool], self._workers[pool]
+                self._gone.put_nowait((pool, key.name, last.message or "its Pod was deleted"))
                 self._on_change(pool)
+
+    def _take_warm(self, pool: Key, name: str, pod: Obj) -> None:
+        """Its pool is told of a Pod that is another worker than before: most changes are our marks."""
+        worker, workers = observe_pod(pod), self._workers.setdefault(pool, {})
+        news, workers[name] = worker != workers.get(name), worker
+        self._pods.setdefault(pool, {})[name] = pod
+        self._tell_cordon(pool, name, pod)
+        self._on_mark(pool, name, (pod["metadata"].get("labels") or {}).get(Label.BUSY) == "true")
+        if news:
+            self._on_change(pool)
 
     def _node_changed(self, node: Key) -> None:
         warm = ((pool, name, pod) for pool, pods in self._pods.items() for name, pod in pods.items())
