@@ -14,6 +14,9 @@ from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.client import Client, Happened, Job, command_spec, scan_spec
 from mahavishnu_operator.client.door import Way
 from mahavishnu_operator.client.pools import PoolRefused
+from mahavishnu_operator.control.embedded import EmbeddedEngine
+from mahavishnu_operator.control.engine import EngineOptions
+from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Kind
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
@@ -97,6 +100,16 @@ async def test_pools_jobs_and_results_beside_up(client: Client, tmp_path: Path) 
 
 
 @pytest.mark.cluster
+async def test_pools_jobs_and_results_in_the_engines_own_process(tmp_path: Path) -> None:
+    options = EngineOptions(data_dir=tmp_path / "data", dispatch_port=0, enable_local_process=True, path_roots=None)
+    nowhere = Way(Connection.from_url("http://127.0.0.1:9"), embedded=True)
+    async with (
+        EmbeddedEngine(options) as engine,
+        Client(engine.resources, nowhere, created_by="alice", results=engine.results) as client,
+    ):
+        await work_through(client, a_tree(tmp_path / "tree"))
+
+
 async def test_pools_jobs_and_results_on_a_cluster(operator: OperatorProcess, site: Site, root: Path) -> None:
     way = Way(site.resources.connection, url=operator.dispatcher)
     async with Client.over(way, namespace=site.namespace, created_by="alice") as client:

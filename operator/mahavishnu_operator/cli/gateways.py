@@ -64,7 +64,7 @@ def gateway_mount(workspace: Path | None, allow: list[str] | None) -> Mount:
         from mahavishnu_operator.resources.connection import Connection
 
         way = Way(Connection.from_url(engine.url, token=engine.token), embedded=True)
-        async with Client(engine.resources, way) as client:
+        async with Client(engine.resources, way, results=engine.results) as client:
             gateway = Gateway(client, options)
             async with mcp_routes(gateway, engine.dispatch.meters.registry) as routes:
                 yield Mounted(routes, gateway.stop)

@@ -19,6 +19,7 @@ from .jobs import Jobs
 from .making import Maker
 from .notes import Notes
 from .pools import Pools
+from .results import Results, ResultsByKey
 from .workers import Workers
 
 LOCAL, CLUSTER = "local-process", "kubernetes"
@@ -28,20 +29,32 @@ class Client:
     """`async with Client.connect(URL) as client`, or `Client(resources, way)` on resources that somebody else closes.
 
     `namespace`: where a bare name is looked for. `created_by`: whose the objects are that it makes, as it says.
+    `results`: where they are read, for a client in the engine's own process; None: by `way`.
     """
 
-    def __init__(self, resources: Resources, way: Way, *, namespace: str = "default", created_by: str = "") -> None:
-        self.way = way
+    def __init__(
+        self,
+        resources: Resources,
+        way: Way,
+        *,
+        namespace: str = "default",
+        created_by: str = "",
+        results: Results | None = None,
+    ) -> None:
+        self.way, self._doors = way, Doors(way)
         self._own: KubernetesResources | None = None
         maker = Maker.said(created_by or _who(), embedded=way.embedded)
-        self._act(resources, Following(resources), Doors(way), namespace=namespace, maker=maker)
+        read = results if results is not None else ResultsByKey(resources, self._doors)
+        self._act(resources, Following(resources), read, namespace=namespace, maker=maker)
 
-    def _act(self, resources: Resources, following: Following, doors: Doors, *, namespace: str, maker: Maker) -> None:
+    def _act(
+        self, resources: Resources, following: Following, results: Results, *, namespace: str, maker: Maker
+    ) -> None:
         self.resources, self.namespace, self.maker = resources, namespace, maker
         self.created_by = maker.value
         self.default_backend = LOCAL if self.way.embedded else CLUSTER
-        self._following, self._doors = following, doors
-        self.jobs = Jobs(resources, following, doors, namespace=namespace, me=maker)
+        self._following = following
+        self.jobs = Jobs(resources, following, results, namespace=namespace, me=maker)
         self.pools = Pools(resources, following, self.jobs, namespace=namespace, me=maker, backend=self.default_backend)
         self.workers = Workers(resources, following, self.pools, self.jobs, namespace=namespace, me=maker)
         self.notes = Notes(resources, namespace=namespace, me=maker, backend=self.default_backend)
@@ -63,11 +76,13 @@ class Client:
     def acting_for(self, maker: Maker, resources: Resources, *, may_watch: MayWatch, namespace: str) -> Client:
         """The client of one caller of many, who reads and writes by these resources alone.
 
-        It shares watches, which `may_watch` guards, and connections with this client, and is closed with it.
+        It shares watches, which `may_watch` guards, and connections with this client, and is closed with it. Results it
+        reads by keys, whatever this client does.
         """
         theirs = copy.copy(self)
         following = self._following.seen_by(resources, may_watch)
-        theirs._act(resources, following, self._doors.of(maker.value), namespace=namespace, maker=maker)
+        results = ResultsByKey(resources, self._doors.of(maker.value))
+        theirs._act(resources, following, results, namespace=namespace, maker=maker)
         return theirs
 
     def events(self, *, namespace: str | None = "") -> AsyncGenerator[Happening]:

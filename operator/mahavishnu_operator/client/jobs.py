@@ -1,29 +1,25 @@
 """ScanJobs by the client: submit, wait, cancel, and read what came of them.
 
-What must stay true: a job is cancelled by an explicit call alone, never because somebody stopped waiting; results are
-read as whoever may write the ScanJob, by a key whose digest stands on it (docs/adr/0013).
+What must stay true: a job is cancelled by an explicit call alone, never because somebody stopped waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
 from mahavishnu_operator.api.reasons import API_VERSION, JobPhase
 from mahavishnu_operator.resources.conditions import find_condition
-from mahavishnu_operator.resources.protocol import SCAN_JOB, Forbidden, Key, Obj, Resources
+from mahavishnu_operator.resources.protocol import SCAN_JOB, Key, Obj, Resources
 from mahavishnu_operator.scan.answers import Answers
 
-from .door import Door, Doors, with_key
 from .following import Following, Told
 from .ids import new_name
 from .making import Maker, maker_named_on
-
-TRIES = 3  # another reader may write a key of their own between our two calls
-T = TypeVar("T")
+from .results import Results
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,10 @@ class Job:
 class Jobs:
     """`client.jobs`. Errors are those of resources.protocol.Resources."""
 
-    def __init__(self, resources: Resources, following: Following, doors: Doors, *, namespace: str, me: Maker) -> None:
-        self._resources, self._following, self._doors = resources, following, doors
+    def __init__(
+        self, resources: Resources, following: Following, results: Results, *, namespace: str, me: Maker
+    ) -> None:
+        self._resources, self._following, self._results = resources, following, results
         self._namespace, self._me = namespace, me
 
     async def submit(
@@ -110,11 +108,11 @@ class Jobs:
                 "name": key.name,
                 "namespace": key.namespace,
                 "labels": {**(labels or {}), **self._me.labels},
-                "annotations": {**(annotations or {}), **self._me.annotations},
+                "annotations": {**(annotations or {}), **self._me.annotations, **self._results.marks(key)},
             },
             "spec": spec,
         }
-        return Job.of(await self._resources.create(SCAN_JOB, with_key(obj, self._doors.key_of(key))))
+        return Job.of(await self._resources.create(SCAN_JOB, obj))
 
     async def get(self, key: Key) -> Job:
         """One job."""
@@ -143,38 +141,25 @@ class Jobs:
 
     async def tasks(self, job: Job) -> Sequence[TaskRow]:
         """All tasks, in order."""
-        return await self._read(job, lambda door: door.tasks(job.key))
+        return await self._results.tasks(job.obj)
 
     async def task(self, job: Job, task: str) -> TaskAnswer:
         """One task and the ends of what it wrote."""
-        return await self._read(job, lambda door: door.task(job.key, task))
+        return await self._results.task(job.obj, task)
 
     async def output(
         self, job: Job, task: str, *, stream: str = "stdout", offset: int = 0, limit: int = 65536
     ) -> bytes:
         """A page of what a task wrote."""
-        return await self._read(job, lambda door: door.output(job.key, task, stream=stream, offset=offset, limit=limit))
+        return await self._results.output(job.obj, task, stream=stream, offset=offset, limit=limit)
 
     async def report(self, job: Job) -> Answers:
         """What the tools of a scan said. NotFound: it has no report."""
-        return await self._read(job, lambda door: door.answers(job.key))
+        return await self._results.answers(job.obj)
 
     async def sarif(self, job: Job) -> bytes:
         """The report as SARIF 2.1.0. NotFound: it has none."""
-        return await self._read(job, lambda door: door.sarif(job.key))
-
-    async def _read(self, job: Job, call: Callable[[Door], Awaitable[T]]) -> T:
-        """What the dispatcher says; our key is written where the job was made by somebody else."""
-        door = self._doors.open(job.key, status=job.obj.get("status") or {})
-        for _ in range(TRIES):
-            try:
-                return await call(door)
-            except Forbidden as error:
-                if "opened by this key" not in error.message:
-                    raise
-            annotation = self._doors.key_of(job.key).annotation
-            await self._resources.merge(SCAN_JOB, job.key, {"metadata": {"annotations": annotation}})
-        return await call(door)
+        return await self._results.sarif(job.obj)
 
 
 def _telling_condition(obj: Obj) -> Obj:

@@ -22,6 +22,7 @@ from mahavishnu_operator.support.folders import make_data_folder
 
 from .aggregation import StoredReport
 from .engine import Engine, EngineOptions
+from .readers import ResultsHere
 from .waiting import ShowProgress
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class EmbeddedEngine:
     def store(self) -> Store:
         """What survives a kill."""
         return self._engine.store
+
+    @property
+    def results(self) -> ResultsHere:
+        """What came of ScanJobs, for whoever runs in this process."""
+        return self._engine.results
 
     @property
     def dispatch(self) -> Dispatcher:

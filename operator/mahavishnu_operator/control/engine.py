@@ -54,6 +54,7 @@ from .objects import Objects
 from .options import EngineOptions
 from .per_task import asks_for_pods
 from .pool_reconciler import PoolReconciler
+from .readers import ResultsHere
 from .runtime import KeyedQueue, backoff_seconds
 from .sourcing import Sourcing, make_source_jobs
 from .status import StatusWriter
@@ -125,6 +126,7 @@ class Engine:
         self.jobs = Objects(self.resources, SCAN_JOB, namespaces=namespaces, on_change=self._job_changed)
         self._recorder = recorder = Recorder(self.resources, busy=lambda: self._job_queue.is_busy)
         self._aggregator = Aggregator(self.dispatch, self.store)
+        self.results = ResultsHere(self.dispatch, self.store, self._aggregator)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,
             resources=self.resources,

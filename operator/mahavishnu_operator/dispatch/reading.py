@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from mahavishnu_operator.api.answers import TaskAnswer, TaskRow
 from mahavishnu_operator.api.wire import TaskResult
 from mahavishnu_operator.store.protocol import Store
@@ -19,6 +21,16 @@ from .protocol import Dispatch
 DEFAULT_LIMIT = 65_536
 MAX_LIMIT = 1024 * 1024
 STREAMS = ("stdout", "stderr")
+_RESULT = msgspec.json.Decoder(TaskResult)
+
+
+async def read_report(store: Store, uid: str) -> tuple[bytes, str]:
+    """The report of a job as stored, and its digest. NotFound: there is none."""
+    found = await store.report(uid)
+    data = None if found is None else await store.blob(found.sha256)
+    if found is None or data is None:
+        raise NotFound(f"there is no report of job {uid}", hint="it is written when the job has ended")
+    return data, found.sha256
 
 
 async def task_rows(dispatcher: Dispatch, store: Store, uid: str) -> list[TaskRow]:
@@ -31,13 +43,13 @@ async def task_rows(dispatcher: Dispatch, store: Store, uid: str) -> list[TaskRo
     ]
 
 
-async def task_answer(dispatcher: Dispatch, store: Store, key: TaskKey) -> TaskAnswer:
+async def task_answer(store: Store, key: TaskKey) -> TaskAnswer:
     """One task and what it wrote. NotFound: there is no such task."""
-    task = next((task for task in await store.tasks(key.job) if task.key == key), None)
-    if task is None:
+    found = await store.outcome(key)
+    if found is None:
         raise NotFound(f"the job has no task {key.task!r}")
-    result = await dispatcher.result(key.job, key.task)
-    facts = _facts(task, result, worker=(await store.workers(key.job)).get(key.task, ""))
+    result = _RESULT.decode(found.result.body) if found.result is not None else None
+    facts = _facts(found.task, result, worker=found.worker)
     if result is None:
         return TaskAnswer(**facts)
     return TaskAnswer(**facts, stdout=result.stdout, stderr=result.stderr)

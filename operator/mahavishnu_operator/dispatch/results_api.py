@@ -21,7 +21,7 @@ from mahavishnu_operator.store.records import TaskKey
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError, NotFound
 
 from .protocol import Dispatch
-from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, task_rows
+from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, read_report, task_rows
 
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 
@@ -30,12 +30,8 @@ def results_app(dispatcher: Dispatch, store: Store) -> Starlette:
     """The application; mount it at the root. Errors are ErrorBody with 400, 404 or 500."""
 
     async def report(request: Request) -> Response:
-        uid = request.path_params["uid"]
-        found = await store.report(uid)
-        data = None if found is None else await store.blob(found.sha256)
-        if found is None or data is None:
-            raise NotFound(f"there is no report of job {uid}", hint="it is written when the job has ended")
-        headers = {**_SAFE, "ETag": f'"{found.sha256}"'}
+        data, sha256 = await read_report(store, request.path_params["uid"])
+        headers = {**_SAFE, "ETag": f'"{sha256}"'}
         return Response(data, media_type="application/sarif+json", headers=headers)
 
     async def tasks(request: Request) -> Response:

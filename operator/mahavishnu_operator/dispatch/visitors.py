@@ -35,7 +35,7 @@ from .core import Core
 from .errors import CallRefused, NothingThere, Starting, TooLarge, TryAgain
 from .limits import SHA256
 from .protocol import Dispatch, Doorkeeper, Permit, Proof
-from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, task_answer, task_rows
+from .reading import DEFAULT_LIMIT, MAX_LIMIT, STREAMS, read_output, read_report, task_answer, task_rows
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Visitors:
                 return 200, msgspec.json.encode(Empty()), b"application/json"
             case "GET", [namespace, name, "report"]:
                 permit = await self._doorkeeper.permit_reading(namespace, name, _proof(scope))
-                return 200, await self._report(permit), b"application/sarif+json"
+                return 200, await self._report(permit.uid), b"application/sarif+json"
             case "GET", [namespace, name, "answers"]:
                 permit = await self._doorkeeper.permit_reading(namespace, name, _proof(scope))
                 answers = await self._read_answers(permit.uid)
@@ -87,11 +87,11 @@ class Visitors:
                 return await self._tasks(permit.uid, rest, scope)
         raise NothingThere(f"{scope['method']} {scope['path'][:200]} is nothing that the dispatcher answers")
 
-    async def _report(self, permit: Permit) -> bytes:
-        found = await self._core.store.report(permit.uid)
-        data = None if found is None else await self._core.store.blob(found.sha256)
-        if data is None:
-            raise NothingThere("there is no report of this ScanJob", hint="it is written when the job has ended")
+    async def _report(self, uid: str) -> bytes:
+        try:
+            data, _ = await read_report(self._core.store, uid)
+        except NotFound as error:
+            raise NothingThere("there is no report of this ScanJob", hint=error.hint) from None
         return data
 
     async def _tasks(self, uid: str, rest: list[str], scope: Scope) -> tuple[int, bytes, bytes]:
@@ -102,7 +102,7 @@ class Visitors:
                     rows = await task_rows(self._dispatch, store, uid)
                     return 200, msgspec.json.encode(rows), b"application/json"
                 case [task]:
-                    answer = await task_answer(self._dispatch, store, TaskKey(uid, task))
+                    answer = await task_answer(store, TaskKey(uid, task))
                     return 200, msgspec.json.encode(answer), b"application/json"
                 case [task, stream] if stream in STREAMS:
                     offset, limit = _page(scope)

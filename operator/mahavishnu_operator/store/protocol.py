@@ -28,6 +28,7 @@ from .records import (
     ResultRecord,
     SourceRecord,
     TaskKey,
+    TaskOutcome,
     TaskRecord,
     TokenRecord,
 )
@@ -102,6 +103,10 @@ class Store(Protocol):
 
     async def workers(self, uid: str) -> dict[str, str]:
         """Who was granted each task of a job last, `namespace/pool/worker`; a task never granted is left out."""
+        ...
+
+    async def outcome(self, key: TaskKey) -> TaskOutcome | None:
+        """One task with what came of it; None: the job has no such task."""
         ...
 
     # the life of an attempt

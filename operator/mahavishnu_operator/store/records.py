@@ -131,6 +131,15 @@ class ResultRecord:
     charged: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """A task as it stands: the result that counts, if there is one, and who was granted it last; empty: nobody."""
+
+    task: TaskRecord
+    result: ResultRecord | None = None
+    worker: str = ""
+
+
 class Recorded(StrEnum):
     """What the store did with a result."""
 

@@ -12,6 +12,7 @@ from mahavishnu_operator.store.records import (
     Recorded,
     ResultRecord,
     TaskKey,
+    TaskOutcome,
     TaskRecord,
     TaskState,
 )
@@ -252,3 +253,19 @@ async def test_who_was_granted_a_task_last_is_known(held: Holder) -> None:
     await held.store.record_grants(held.epoch, [again])
     assert await held.store.workers("u1") == {"t0": "ns/pool/other", "t1": "ns/pool/w"}
     assert await held.store.workers("u2") == {}
+
+
+async def test_a_task_is_read_with_what_came_of_it(held: Holder) -> None:
+    await held.add("t0", "t1")
+    untouched = await held.store.outcome(key("t1"))
+    assert untouched == TaskOutcome(TaskRecord(key("t1"), 1, b"{}"))
+    await held.grant("t0")
+    await held.deliver("t0")
+    ended = await held.store.outcome(key("t0"))
+    assert ended is not None
+    assert (ended.task, ended.result, ended.worker) == (
+        (await held.store.tasks("u1"))[0],
+        await held.store.result(key("t0")),
+        "ns/pool/w",
+    )
+    assert await held.store.outcome(key("t2")) is None

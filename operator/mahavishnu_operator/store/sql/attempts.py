@@ -51,6 +51,14 @@ def workers(connection: Session, uid: str) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
+def last_worker(connection: Session, key: TaskKey) -> str:
+    """Who was granted that task last; empty: nobody."""
+    row = connection.execute(
+        "SELECT worker FROM attempts WHERE job = ? AND task = ? ORDER BY attempt DESC LIMIT 1", (key.job, key.task)
+    ).fetchone()
+    return "" if row is None else str(row[0])
+
+
 def end_attempts(connection: Session, ends: Sequence[AttemptEnd]) -> None:
     """Close attempts that brought no answer; those that are closed already are left as they are.
 

@@ -81,10 +81,30 @@ def open_jobs(connection: Session) -> list[JobRecord]:
 def tasks_of(connection: Session, uid: str) -> list[TaskRecord]:
     """All tasks of a job, by seq."""
     rows = connection.execute(f"SELECT {_TASK_COLUMNS} FROM tasks WHERE job = ? ORDER BY seq, task", (uid,))  # noqa: S608
-    return [
-        TaskRecord(TaskKey(job, task), seq, bytes(spec), priority, TaskState(state), attempts, charged, lost)
-        for job, task, seq, spec, priority, state, attempts, charged, lost in rows
-    ]
+    return [_task(*row) for row in rows]
+
+
+def task_of(connection: Session, key: TaskKey) -> TaskRecord | None:
+    """One task."""
+    row = connection.execute(
+        f"SELECT {_TASK_COLUMNS} FROM tasks WHERE job = ? AND task = ?",  # noqa: S608
+        (key.job, key.task),
+    ).fetchone()
+    return None if row is None else _task(*row)
+
+
+def _task(
+    job: str,
+    task: str,
+    seq: int,
+    spec: bytes,
+    priority: int,
+    state: str,
+    attempts: int,
+    charged: int,
+    lost: int,
+) -> TaskRecord:
+    return TaskRecord(TaskKey(job, task), seq, bytes(spec), priority, TaskState(state), attempts, charged, lost)
 
 
 def forget(connection: Session, uids: Sequence[str]) -> set[str]:

@@ -27,6 +27,7 @@ from mahavishnu_operator.store.records import (
     ResultRecord,
     SourceRecord,
     TaskKey,
+    TaskOutcome,
     TaskRecord,
     TokenRecord,
 )
@@ -86,6 +87,17 @@ class SqlStore:
     async def workers(self, uid: str) -> dict[str, str]:
         """Who was granted each task last."""
         return await self._database.read(lambda c: attempts.workers(c, uid))
+
+    async def outcome(self, key: TaskKey) -> TaskOutcome | None:
+        """One task with what came of it."""
+
+        def work(session: Session) -> TaskOutcome | None:
+            task = jobs.task_of(session, key)
+            if task is None:
+                return None
+            return TaskOutcome(task, results.read_result(session, key), attempts.last_worker(session, key))
+
+        return await self._database.read(work)
 
     async def record_grants(self, epoch: int, grants: Sequence[GrantRecord]) -> None:
         """Write grants; Conflict when a task is not queued for that attempt."""
