@@ -1,18 +1,19 @@
 """Resources in this process: the protocol over objects.db, with watches woken by our own writes.
 
-One process owns the file, so every change passes through `commit`: it runs a script in one transaction,
-and wakes the watches when it is on disk. Watches read the history from the file, not from memory: a
-slow watcher costs nothing, and a version from before a restart is as good as any other.
+One process owns the file, so every change passes through `write`: it runs a script in one transaction, and
+wakes the watches of what has changed when it is on disk. A watch that keeps up reads from memory, what is
+further back from the file: a slow watcher costs nothing, and a version from before a restart is as good as
+any other.
 
 What must stay true: a watch yields each change once, in order, or raises Expired; a script's change wakes
-the watches also when its caller was cancelled meanwhile.
+the watches also when its caller was cancelled meanwhile; whoever was told of a write reads it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -20,12 +21,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from mahavishnu_operator.api.reasons import API_VERSION
-from mahavishnu_operator.resources.protocol import EventType, Expired, Key, Kind, Listing, Obj, WatchEvent
+from mahavishnu_operator.resources.protocol import KINDS, EventType, Expired, Key, Kind, Listing, Obj, WatchEvent
 from mahavishnu_operator.resources.selectors import EVERYTHING, Selector, parse_labels
 from mahavishnu_operator.support.database import Database
 from mahavishnu_operator.support.errors import InvalidInput
 
 from . import events, tables, writes
+from .recent import Noted, Recent
 from .writes import Options, Written
 
 T = TypeVar("T")
@@ -43,13 +45,14 @@ class EmbeddedResources:
     def __init__(self, path: Path, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
         self._db = Database(path, tables.MIGRATIONS)
         self._bookmark_seconds = bookmark_seconds
-        self._changed = asyncio.Event()
+        self._recent = Recent()
+        self._changed = {kind.kind: asyncio.Event() for kind in KINDS}
         self._closed = False
 
     async def close(self) -> None:
         """End the watches, finish the writes under way and let go of the file."""
         self._closed = True
-        self._wake()
+        self._wake(self._changed)
         await self._db.close()
 
     async def list(self, kind: Kind, *, namespace: str | None = None, label_selector: str = "") -> Listing:
@@ -65,6 +68,9 @@ class EmbeddedResources:
 
     async def get(self, kind: Kind, key: Key) -> Obj:
         """One object. NotFound."""
+        last = self._recent.latest(kind, key)
+        if last is not None and last.type is not EventType.DELETED:
+            return last.object
         return await self.read(partial(writes.get, kind=kind, key=key))
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
@@ -126,8 +132,11 @@ class EmbeddedResources:
         clock = asyncio.get_running_loop().time
         told_at, ends_at = clock(), clock() + seconds
         while not self._closed:
-            changed = self._changed
-            newest, changes = await self.read(partial(_read_changes, kind=kind, namespace=namespace, since=version))
+            changed = self._changed[kind.kind]
+            found = self._recent.after(kind, namespace, version)
+            if found is None:
+                found = await self.read(partial(_read_changes, kind=kind, namespace=namespace, since=version))
+            newest, changes = found
             for change in changes:
                 version = change.version
                 if event := _seen_through(change, selector):
@@ -173,17 +182,21 @@ class EmbeddedResources:
 
     async def write(self, script: Callable[[sqlite3.Connection], T]) -> T:
         """Run any script that writes; it is on disk when this returns."""
-        writing = asyncio.ensure_future(self._db.write(script))
+        writing = asyncio.ensure_future(self._db.write(partial(_noting, script=script)))
         writing.add_done_callback(self._written)
-        return await asyncio.shield(writing)
+        return (await asyncio.shield(writing))[0]
 
-    def _written(self, writing: asyncio.Future[T]) -> None:
+    def _written(self, writing: asyncio.Future[tuple[T, Noted]]) -> None:
+        """Before the caller hears of it: this was asked for first."""
         if not writing.cancelled() and writing.exception() is None:
-            self._wake()
+            _, noted = writing.result()
+            self._recent.note(noted)
+            self._wake({change.object["kind"] for change in noted.changes})
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _wake(self, kinds: Iterable[str]) -> None:
+        for kind in list(kinds):
+            self._changed[kind].set()
+            self._changed[kind] = asyncio.Event()
 
 
 class _Undo(Exception):
@@ -201,6 +214,14 @@ def _version_of(text: str) -> int:
     if not text.isdecimal():
         raise InvalidInput(f"resourceVersion {text!r} is none of ours", hint="list, and use the version of the list")
     return int(text)
+
+
+def _noting(conn: sqlite3.Connection, script: Callable[[sqlite3.Connection], T]) -> tuple[T, Noted]:
+    """What a script answers, and what it changed."""
+    before = tables.current_version(conn)
+    answer = script(conn)
+    changes = tables.all_changes_after(conn, before)
+    return answer, Noted(before, tables.current_version(conn), tables.forgotten_version(conn), changes)
 
 
 def _read_changes(

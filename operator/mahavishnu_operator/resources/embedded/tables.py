@@ -50,12 +50,13 @@ EVENTS_PER_OBJECT = 50
 
 @dataclass(frozen=True)
 class Change:
-    """One row of the history. `labels_before` is None for an object that was not there before."""
+    """One row of the history. `labels_before` is None for an object that was not there before; `size` of its text."""
 
     version: int
     type: EventType
     object: Obj
     labels_before: dict[str, str] | None
+    size: int = 0
 
 
 def dumps(value: Any) -> str:
@@ -116,7 +117,7 @@ def put(conn: sqlite3.Connection, kind: Kind, obj: Obj, *, before: Obj | None) -
         conn.execute("DELETE FROM owners WHERE uid = ?", (meta["uid"],))
     owners = {str(ref["uid"]) for ref in meta.get("ownerReferences", ())}
     conn.executemany("INSERT INTO owners VALUES (?, ?)", [(meta["uid"], owner) for owner in sorted(owners)])
-    _note(conn, kind, EventType.ADDED if before is None else EventType.MODIFIED, stored, before)
+    _note(conn, kind, EventType.ADDED if before is None else EventType.MODIFIED, stored, before, body=body)
     return stored
 
 
@@ -124,7 +125,7 @@ def remove(conn: sqlite3.Connection, kind: Kind, obj: Obj) -> Obj:
     """Remove the object with its events, and note it; answers its last state under the version of the removal."""
     gone = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(next_version(conn))}}
     conn.execute("DELETE FROM objects WHERE uid = ?", (obj["metadata"]["uid"],))
-    _note(conn, kind, EventType.DELETED, gone, obj)
+    _note(conn, kind, EventType.DELETED, gone, obj, body=dumps(gone))
     return gone
 
 
@@ -139,13 +140,13 @@ def dependents(conn: sqlite3.Connection, owner_uid: str) -> list[Obj]:
     return [json.loads(body) for (body,) in rows]
 
 
-def _note(conn: sqlite3.Connection, kind: Kind, type_: EventType, obj: Obj, before: Obj | None) -> None:
+def _note(conn: sqlite3.Connection, kind: Kind, type_: EventType, obj: Obj, before: Obj | None, *, body: str) -> None:
     meta = obj["metadata"]
     version = int(meta["resourceVersion"])
     labels = None if before is None else dumps(before["metadata"].get("labels", {}))
     conn.execute(
         "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
-        (version, kind.kind, meta["namespace"], type_.value, dumps(obj), labels),
+        (version, kind.kind, meta["namespace"], type_.value, body, labels),
     )
     if version % PRUNE_EVERY == 0:
         prune_history(conn)
@@ -176,4 +177,17 @@ def changes_after(
            WHERE kind = ?1 AND version > ?2 AND (?3 IS NULL OR namespace = ?3) ORDER BY version LIMIT ?4""",
         (kind.kind, version, namespace, limit),
     )
-    return [Change(v, EventType(t), json.loads(b), None if lb is None else json.loads(lb)) for v, t, b, lb in rows]
+    return [_change(*row) for row in rows]
+
+
+def all_changes_after(conn: sqlite3.Connection, version: int) -> list[Change]:
+    """The changes of all kinds after a version."""
+    rows = conn.execute(
+        "SELECT version, type, body, labels_before FROM changes WHERE version > ? ORDER BY version", (version,)
+    )
+    return [_change(*row) for row in rows]
+
+
+def _change(version: int, type_: str, body: str, labels: str | None) -> Change:
+    before = None if labels is None else json.loads(labels)
+    return Change(version, EventType(type_), json.loads(body), before, len(body))

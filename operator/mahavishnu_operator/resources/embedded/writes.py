@@ -318,6 +318,9 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _check_size(kind: Kind, key: Key, obj: Obj) -> None:
+    stored = len(tables.dumps(obj))
+    if stored <= MAX_OBJECT_BYTES:
+        return
     meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     written = len(tables.dumps({**_without_status(obj), "metadata": meta}))
     if written > MAX_OBJECT_BYTES:
@@ -325,7 +328,7 @@ def _check_size(kind: Kind, key: Key, obj: Obj) -> None:
             f"{kind.singular} {key} has {written} bytes; at most {MAX_OBJECT_BYTES} are allowed",
             hint="split it, or move large inputs out of the object",
         )
-    if (stored := len(tables.dumps(obj))) > MAX_STORED_BYTES:
+    if stored > MAX_STORED_BYTES:
         raise InvalidInput(
             f"{kind.singular} {key} has {stored} bytes with its status; at most {MAX_STORED_BYTES} are allowed",
             hint="the status must say less",
