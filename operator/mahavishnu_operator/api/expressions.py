@@ -8,6 +8,7 @@ evaluated refuses, with the reason; the library is loaded with the first object,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.machinery import PathFinder
@@ -31,9 +32,10 @@ def broken_rules(node: Node) -> Iterator[tuple[str, str]]:
     ]
     if not rules:
         return
-    variables = {"self": comparable(node.value, node.schema)}
+    texts = tuple(rule["rule"] for rule in rules)
+    variables = {"self": comparable(_read_of(node.value, texts, "self"), node.schema)}
     if node.old is not MISSING:
-        variables["oldSelf"] = comparable(node.old, node.schema)
+        variables["oldSelf"] = comparable(_read_of(node.old, texts, "oldSelf"), node.schema)
     context = _library().Context(variables=variables)
     for rule in rules:
         if problem := _problem(rule["rule"], context):
@@ -45,6 +47,19 @@ def broken_rules(node: Node) -> Iterator[tuple[str, str]]:
 def is_transition(rule: str) -> bool:
     """Whether the rule is about a change."""
     return "oldSelf" in rule
+
+
+def _read_of(value: Any, rules: tuple[str, ...], variable: str) -> Any:
+    """The value without members that none of the rules reads: a status is long, and rules read a word of it."""
+    read = _members(rules, variable) if isinstance(value, dict) else None
+    return value if read is None else {name: child for name, child in value.items() if name in read}
+
+
+@cache
+def _members(rules: tuple[str, ...], variable: str) -> frozenset[str] | None:
+    """The members of that variable that the rules read; None: maybe all."""
+    found = [member for rule in rules for member in re.findall(rf"\b{variable}\b(\.[A-Za-z_]\w*\b(?!\())?", rule)]
+    return None if "" in found else frozenset(member[1:] for member in found)
 
 
 def comparable(value: Any, schema: Schema) -> Any:

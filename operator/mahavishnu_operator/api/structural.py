@@ -9,7 +9,7 @@ order as the API server's: prune, take out nulls, fill in, then check.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ MISSING: Final = _Missing()
 OPEN = "x-kubernetes-preserve-unknown-fields"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value and the schema of its place; `old` is what was there before, if that can be told.
 
@@ -90,26 +90,32 @@ def _filled(value: Any, schema: Schema) -> Any:
     return {name: _filled(child, properties.get(name, others) or {}) for name, child in given.items()}
 
 
-def nodes(node: Node) -> Iterator[Node]:
-    """The node and all below it, but nothing below one that is unchanged or not of its type."""
-    yield node
+def nodes(node: Node) -> list[Node]:
+    """The node and all below it that are not what they were; nothing below one that is not of its type."""
+    found: list[Node] = []
+    _visit(node, found)
+    return found
+
+
+def _visit(node: Node, found: list[Node]) -> None:
     if node.unchanged:
         return
+    found.append(node)
     value, schema, old = node.value, node.schema, node.old
     if isinstance(value, dict) and schema.get("type") == "object":
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         before = old if isinstance(old, dict) else {}
         for name, child in value.items():
             if name in properties:
-                yield from nodes(Node(join(node.path, name), child, properties[name], before.get(name, MISSING)))
+                _visit(Node(join(node.path, name), child, properties[name], before.get(name, MISSING)), found)
             elif others is not None:
-                yield from nodes(Node(f"{node.path}[{name}]", child, others, before.get(name, MISSING)))
+                _visit(Node(f"{node.path}[{name}]", child, others, before.get(name, MISSING)), found)
     elif isinstance(value, list) and schema.get("type") == "array":
         keys = schema.get("x-kubernetes-list-map-keys", ())
         before = {key_of(item, keys): item for item in old} if keys and isinstance(old, list) else {}
         for index, child in enumerate(value):
             was = before.get(key_of(child, keys), MISSING) if keys else MISSING
-            yield from nodes(Node(f"{node.path}[{index}]", child, schema["items"], was))
+            _visit(Node(f"{node.path}[{index}]", child, schema["items"], was), found)
 
 
 def key_of(item: Any, keys: tuple[str, ...] | list[str]) -> str:
@@ -119,6 +125,8 @@ def key_of(item: Any, keys: tuple[str, ...] | list[str]) -> str:
 
 def equal(one: Any, other: Any) -> bool:
     """Whether two JSON values are the same; unlike `==`, true is not 1."""
+    if one is other:
+        return True
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):

@@ -16,10 +16,10 @@ from typing import Any
 
 from mahavishnu_operator.support.errors import InvalidInput
 
-from .expressions import broken_rules
+from .expressions import RULES, broken_rules
 from .reasons import API_VERSION
 from .schema import MODELS, kind_schema
-from .structural import MISSING, Node, nodes, prepare
+from .structural import MISSING, Node, Schema, nodes, prepare
 from .values import is_whole, problems, show
 
 SHOWN_VIOLATIONS = 20
@@ -76,7 +76,7 @@ def admit(
     whole = {**body, "metadata": _rule_metadata(metadata)}
     before: Any = MISSING
     if old is not None:
-        before = {**prepare(old, schema)[0], "metadata": _rule_metadata(old["metadata"])}
+        before = {**_prepared_before(old, obj, body, schema), "metadata": _rule_metadata(old["metadata"])}
     found += _check_body(Node("", whole, schema, before))
     if found:
         raise Refused(what, found)
@@ -85,15 +85,23 @@ def admit(
     return admitted, [f'unknown field "{path}" was left out' for path in unknown]
 
 
+def _prepared_before(
+    old: Mapping[str, Any], obj: Mapping[str, Any], body: Mapping[str, Any], schema: Schema
+) -> dict[str, Any]:
+    """The stored object as it would be stored now. Parts that the new one took over as they are, are so in both."""
+    taken = {name: body[name] for name, value in old.items() if name in body and obj.get(name, MISSING) is value}
+    return {**prepare({name: value for name, value in old.items() if name not in taken}, schema)[0], **taken}
+
+
 def _check_body(root: Node) -> list[Violation]:
     """What the schema refuses; then, where it refuses nothing at or below a place, what that place's rules refuse."""
-    visited = [node for node in nodes(root) if not node.unchanged]
+    visited = nodes(root)
     found = [
         Violation(path, message) for node in visited for path, message in problems(node.value, node.schema, node.path)
     ]
     wrong = [violation.field for violation in found]
     for node in visited:
-        if not any(_is_within(path, node.path) for path in wrong):
+        if RULES in node.schema and not any(_is_within(path, node.path) for path in wrong):
             found += [Violation(path, message) for path, message in broken_rules(node)]
     return found
 
