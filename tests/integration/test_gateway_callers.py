@@ -137,6 +137,29 @@ async def test_a_caller_works_in_their_own_namespace_under_their_own_name(tenant
         assert (await alice.call("pool_close", pool_id="hers"))["success"]
 
 
+async def test_an_agent_works_on_a_cluster_as_beside_up(tenants: Tenants, root: Path) -> None:
+    folder = root / "scanned"
+    folder.mkdir()
+    (folder / "dirty.py").write_text("import os\n")
+    async with tenants.agent("a/alice") as alice:
+        (worker,) = (await alice.call("worker_spawn", worker_type="command"))["worker_ids"]
+        batch = await alice.call("worker_execute_batch", worker_ids=[worker], prompts=["echo one", "echo two"])
+        assert [row["output"] for row in batch["result"]] == ["one\n", "two\n"]
+        assert (await alice.call("worker_collect_results"))[worker]["output"] == "two\n"
+        assert (await alice.call("worker_close", worker_id=worker))["success"]
+        job = (await alice.call("scan_submit", path=str(folder), tools=["ruff"], pool_id="work"))["job_id"]
+        assert (await alice.call("scan_wait", job_id=job, timeout=60))["verdict"] == "failed"
+        assert [row["rule"] for row in (await alice.call("scan_report", job_id=job))["worst_findings"]] == ["F401"]
+        assert (await alice.call("scan_report", job_id=job, format="sarif"))["sarif"]["version"] == "2.1.0"
+        routed = await alice.call("pool_route_execute", prompt="echo routed", caller_pool_allowlist=["work"])
+        assert (routed["pool_id"], routed["output"]) == (tenants.pool("a/work"), "routed\n")
+        await alice.call("pool_store_memory", key="why", value="unheard-of")
+        assert [row["metadata"]["key"] for row in await alice.call("pool_search_memory", query="unheard-of")] == ["why"]
+        assert await alice.call("pool_search_memory", query="routed")
+        async with tenants.agent("a/amy") as amy:
+            assert (await amy.call("pool_search_memory", query="routed")) == []  # another's answers
+
+
 async def test_close_all_closes_what_this_caller_made_alone(tenants: Tenants) -> None:
     async with tenants.agent("a/alice") as alice, tenants.agent("a/amy") as amy:
         await alice.call("pool_spawn", name="hers", **EMPTY_POOL)

@@ -99,7 +99,7 @@ ROWS: list[tuple[str, str, dict[str, Any], Any]] = [
     ("affinity to nothing", "pool_route_execute", {"prompt": "true", "pool_selector": "affinity"},
      {"status": "failed", "error": says("affinity_key")}),
     ("an unknown selector", "pool_route_execute", {"prompt": "true", "pool_selector": "best"},
-     {"status": "failed", "success": False, "error": says("'best'", "least_loaded")}),
+     {"pool_id": "", "status": "failed", "success": False, "error": says("'best'", "least_loaded")}),
     ("no prompt", "pool_route_execute", {}, {"status": "failed", "success": False, "error": says("prompt")}),
     ("no pool is allowed", "pool_route_execute", {"prompt": "true", "caller_pool_allowlist": []},
      {"status": "failed", "error": says("allowlist")}),

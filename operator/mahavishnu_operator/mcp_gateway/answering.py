@@ -11,7 +11,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import mcp_types as mt
@@ -44,18 +44,27 @@ RUNS = {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False,
 
 
 class Failed(ToolError):
-    """A failure that is the caller's business: no line in our log unless it is asked for."""
+    """A failure that is the caller's business: no line in our log unless it is asked for. `also`: in its shape."""
+
+    def __init__(self, words: str, also: Mapping[str, Any]) -> None:
+        super().__init__(words, log_level=logging.DEBUG)
+        self.also = also
 
 
-def add(server: FastMCP, tool: Tool, hints: dict[str, bool], answer: Schema) -> None:
-    """Register a tool under its function's name, with its docstring as description and the schema of its answers."""
+def add(
+    server: FastMCP, tool: Tool, hints: dict[str, bool], answer: Schema, *, failed: Mapping[str, Any] | None = None
+) -> None:
+    """Register a tool under its function's name, with its docstring as description and the schema of its answers.
+
+    `failed`: what a failure of it has besides, where the call does not say.
+    """
 
     @functools.wraps(tool)
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return await tool(*args, **kwargs)
         except MahavishnuError as error:
-            raise Failed(str(error), log_level=logging.DEBUG) from error
+            raise Failed(str(error), failed or {}) from error
 
     server.tool(annotations=hints, output_schema=answer, title=tool.__name__.replace("_", " "))(call)
 
@@ -127,7 +136,7 @@ class Answering(Middleware):
             return "answered", await call_next(context)
         except Failed as error:
             lists = await self._lists(context, name)
-            return "failed", _result(failure(str(error), given=given), is_error=lists)
+            return "failed", _result(failure(str(error), given={**error.also, **given}), is_error=lists)
         except ValidationError as error:
             return "refused", _result(failure(_problems(name, error.__cause__), given=given), is_error=True)
         except NotFoundError:

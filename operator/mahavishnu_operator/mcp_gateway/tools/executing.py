@@ -43,7 +43,7 @@ def register(server: FastMCP, gateway: Gateway) -> None:
     """Put the tools on a server."""
     tools = ExecutingTools(gateway)
     add(server, tools.pool_execute, RUNS, answer_of(Ran))
-    add(server, tools.pool_route_execute, RUNS, answer_of(Ran))
+    add(server, tools.pool_route_execute, RUNS, answer_of(Ran), failed={"pool_id": ""})
     add(server, tools.task_output, READS, answer_of(Page))
     add(server, tools.dispatch_to_pool, RUNS, answer_of(Dispatched))
     add(server, tools.workflow_result, READS, answer_of(WorkflowResult))
