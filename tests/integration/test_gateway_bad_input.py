@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -140,6 +141,38 @@ async def test_what_was_deleted_is_not_found_by_any_tool(agent: Agent, up: Up) -
     for tool in ("scan_status", "scan_wait", "scan_report", "scan_cancel"):
         assert "deleted" in (await agent.refused(tool, {"job_id": job}))["error"], tool
     assert "deleted" in (await agent.refused("task_output", {"task_id": job}))["error"]
+
+
+async def test_what_was_given_is_in_no_line_of_the_log_no_event_and_no_refusal(agent: Agent, up: Up) -> None:
+    secret = "hunter2-hunter2"
+    assert (await agent.call("pool_spawn", name="discreet", worker_type="command", max_workers=1))["success"]
+    ran = await agent.call("pool_execute", pool_id="discreet", prompt=f"echo --token={secret}")
+    assert secret in ran["output"]  # which is the caller's own
+    refused: list[tuple[str, dict[str, Any]]] = [
+        ("pool_execute", {"pool_id": "discreet", "prompt": f"curl --token={secret}"}),
+        ("pool_execute", {"pool_id": "discreet", "prompt": f"sleep {secret}"}),
+        ("pool_execute", {"pool_id": "discreet", "prompt": "true", "timeout": secret}),
+        ("scan_submit", {"git_url": f"https://me:{secret}@host.example/r", "tools": ["ruff"], "pool_id": "discreet"}),
+        ("pool_store_memory", {"key": "k", "value": secret * 2000}),
+    ]
+    for tool, arguments in refused:
+        shape = await agent.refused(tool, arguments)
+        assert shape["success"] is False
+        if "sleep" not in str(arguments):  # whose own words on stderr are the caller's
+            assert secret not in json.dumps(shape), tool
+    assert (await agent.call("pool_close", pool_id="discreet"))["success"]
+    log = up.data.with_suffix(".log").read_text()
+    assert '"tool call"' in log
+    assert secret not in log
+    events = await asyncio.to_thread(events_of, up)
+    assert "involvedObject" in events
+    assert secret not in events
+
+
+def events_of(up: Up) -> str:
+    with urllib.request.urlopen(f"{up.url}/api/v1/events", timeout=20) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 async def test_clients_that_call_and_never_read_keep_nobody_else_waiting(agent: Agent, up: Up) -> None:

@@ -17,6 +17,7 @@ from .base import FILE_PATTERN, LABEL_PATTERN, NAME_PATTERN
 from .structural import Schema, join, key_of
 
 SHOWN = 60  # characters of a value in a message
+_BEFORE_THE_HOST = re.compile(r'://[^\s"]*@')
 
 _TYPES = {
     "string": "a text",
@@ -33,11 +34,12 @@ _PATTERN_WORDS = {
 
 
 def show(value: Any) -> str:
-    """The value as JSON, shortened."""
+    """The value as JSON, shortened; of addresses without what is before the @, which may be a password."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
         return f"{type(value).__name__} {str(value)[:SHOWN]!r}"
+    text = _BEFORE_THE_HOST.sub("://...@", text)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mahavishnu_operator.api.validation import Refused, admit
-from tests.manifest_cases import Manifest, job, k8s, pool, task
+from tests.manifest_cases import Manifest, job, k8s, pool, scan, task
 from tests.manifest_mutations import mutants
 
 
@@ -37,6 +37,15 @@ def refusal(manifest: Manifest, **options: Any) -> Refused:
 )
 def test_a_refusal_says_where_what_was_given_and_what_is_allowed(manifest: Manifest, words: str) -> None:
     assert words in str(refusal(manifest))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@h/r", "https://hunter2@h/r", "ssh://me:hunter2@h/r", "x://a:hunter2/b@h"]
+)
+def test_a_password_in_an_address_is_not_repeated(url: str) -> None:
+    said = str(refusal(scan({"git": {"url": url}})))
+    assert "spec.source.git.url" in said
+    assert "hunter2" not in said
 
 
 def test_every_violation_is_named_at_once() -> None:
