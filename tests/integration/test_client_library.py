@@ -9,6 +9,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from fastmcp import Client as McpClient
+from fastmcp.client.transports import StdioTransport
 
 from mahavishnu_operator.api.reasons import API_VERSION
 from mahavishnu_operator.client import Client, Happened, Job, command_spec, scan_spec
@@ -20,7 +22,7 @@ from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Kind
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
-from .cli_tools import Up, running_up
+from .cli_tools import MAHAVISHNU, Up, environment, running_up
 from .cli_tools import run as command
 from .operator_tools import OperatorProcess, Site
 
@@ -133,6 +135,14 @@ async def test_the_command_line_does_the_same_on_a_cluster(operator: OperatorPro
     (row,) = json.loads(command("jobs", "list", "-o", "json", *place).stdout)
     assert (row["status"], row["pool_id"]) == ("succeeded", f"{site.namespace}/shell")
     assert command("jobs", "logs", row["job_id"], *place).stdout == "there\n"
+    gateway = StdioTransport(
+        MAHAVISHNU, ["mcp", "start", "--transport", "stdio", "--workspace", str(root), *place], env=environment()
+    )
+    async with McpClient(gateway) as agent:
+        page = (await agent.call_tool("task_output", {"task_id": row["job_id"]})).structured_content or {}
+        assert page["output"] == "there\n"
+        ran = await agent.call_tool("pool_execute", {"pool_id": "shell", "prompt": "echo by stdio"})
+        assert (ran.structured_content or {})["output"] == "by stdio\n"
     assert command("pool", "close", "shell", *place).returncode == 0
 
 
