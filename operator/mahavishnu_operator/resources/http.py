@@ -9,13 +9,13 @@ once before it is Forbidden; messages carry the server's own words.
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, MahavishnuError, NotFound
 
@@ -60,7 +60,7 @@ class ApiSession:
         async with self.open(method, path, query=query, body=body, content_type=content_type) as response:
             text = await response.read()
         try:
-            return json.loads(text)
+            return msgspec.json.decode(text)
         except ValueError:
             raise Unreachable(f"{self._connection.server}{path} answered no JSON: {text[:200]!r}") from None
 
@@ -92,7 +92,7 @@ class ApiSession:
             arguments["data"] = data
             arguments["headers"]["Content-Type"] = "application/octet-stream"
         if body is not None:
-            arguments["data"] = json.dumps(body, separators=(",", ":")).encode()
+            arguments["data"] = msgspec.json.encode(body)
             arguments["headers"]["Content-Type"] = content_type
         try:
             async with await self._request(method, path, arguments) as response:
@@ -173,7 +173,7 @@ def credential_source(connection: Connection) -> TokenFile | ExecCredentials | N
 def error_of(status: int, body: bytes, call: str) -> MahavishnuError:
     """The error for an HTTP status of 400 or more, with the words of the Status object in the body."""
     try:
-        told = json.loads(body)
+        told = msgspec.json.decode(body)
         words, reason = str(told.get("message") or ""), str(told.get("reason") or "")
     except (ValueError, AttributeError):
         words, reason = body[:500].decode("utf-8", "replace").strip(), ""

@@ -7,13 +7,13 @@ is noticed, because bookmarks come each minute; 404 and 409 are answers, not fai
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
+import msgspec
 import structlog
 
 from mahavishnu_operator.api.reasons import API_VERSION
@@ -226,10 +226,10 @@ def _key_of(kind: Kind, obj: Obj) -> Key:
 
 def _read_event(kind: Kind, line: bytes) -> WatchEvent:
     try:
-        event = json.loads(line)
+        event = msgspec.json.decode(line)
         type_, obj = event["type"], event["object"]
         if type_ == "ERROR":
-            raise error_of(int(obj.get("code") or 500), json.dumps(obj).encode(), f"watch of {kind.plural}")
+            raise error_of(int(obj.get("code") or 500), msgspec.json.encode(obj), f"watch of {kind.plural}")
         obj["metadata"]["resourceVersion"]
         return WatchEvent(EventType(type_), obj)
     except (ValueError, KeyError, TypeError, AttributeError):
