@@ -127,12 +127,14 @@ class Engine:
         self._recorder = recorder = Recorder(self.resources, busy=lambda: self._job_queue.is_busy)
         self._aggregator = Aggregator(self.dispatch, self.store)
         self.results = ResultsHere(self.dispatch, self.store, self._aggregator)
+        self._pool_writer = StatusWriter(self.resources, WORKER_POOL)
+        self._job_writer = StatusWriter(self.resources, SCAN_JOB)
         self._pool_reconciler = PoolReconciler(
             objects=self.pools,
             resources=self.resources,
             dispatch=self.dispatch,
             backends=await self._open_backends(),
-            writer=StatusWriter(self.resources, WORKER_POOL),
+            writer=self._pool_writer,
             recorder=recorder,
             policy=policy,
         )
@@ -145,7 +147,7 @@ class Engine:
             resources=self.resources,
             dispatch=self.dispatch,
             aggregator=self._aggregator,
-            writer=StatusWriter(self.resources, SCAN_JOB),
+            writer=self._job_writer,
             recorder=recorder,
             policy=policy,
             sourcing=Sourcing(self.store, self.dispatch, source_jobs),
@@ -326,7 +328,8 @@ class Engine:
         (self.pools if kind == WORKER_POOL else self.jobs).observe(WatchEvent(type_, obj))
 
     def _pool_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
-        self.enqueue(WORKER_POOL, key)
+        if after is None or not self._pool_writer.is_echo(after):
+            self.enqueue(WORKER_POOL, key)
         if _identity(before) == _identity(after):
             return
         for job in self.jobs:
@@ -344,7 +347,8 @@ class Engine:
         return Key(reference.get("namespace") or own.namespace, reference.get("name", "")) == pool
 
     def _job_changed(self, key: Key, before: Obj | None, after: Obj | None) -> None:
-        self.enqueue(SCAN_JOB, key)
+        if after is None or not self._job_writer.is_echo(after):
+            self.enqueue(SCAN_JOB, key)
         self._news.tell(key)
 
     def _tasks_changed(self, uid: str) -> None:

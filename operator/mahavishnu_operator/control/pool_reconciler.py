@@ -53,6 +53,18 @@ class _Memory:
     error_at: float = 0.0
     uid: str = ""
     revision: str = ""
+    read: _Read | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A spec as it was read at one generation, which counts its changes."""
+
+    uid: str
+    generation: int
+    spec: WorkerPoolSpec | None
+    refusal: Refusal | None
+    revision: str
 
 
 def fresh_name(pool: str) -> str:
@@ -86,9 +98,11 @@ class PoolReconciler:
         if obj is not None and obj["metadata"].get("deletionTimestamp"):
             obj = None
         memory = self._memory.setdefault(key, _Memory())
-        spec, refusal = parse_pool(obj.get("spec") or {}, self._policy) if obj is not None else (None, None)
+        spec, refusal = None, None
         if obj is not None:
             memory.uid = obj["metadata"]["uid"]
+            memory.read = self._read(obj, memory.read)
+            spec, refusal = memory.read.spec, memory.read.refusal
         for _ in range(PASSES):
             state = await self._look(key, memory, spec, refusal, exists=obj is not None)
             decision = decide_per_task(state) if is_per_task(state.spec) else decide_pool(state)
@@ -113,6 +127,13 @@ class PoolReconciler:
         again = await self._scaler.carry_out(key, obj, scaling, version=self._writer.version(obj))
         return earliest(later, decision.requeue_after, again)
 
+    def _read(self, obj: Obj, before: _Read | None) -> _Read:
+        uid, generation = obj["metadata"]["uid"], obj["metadata"].get("generation", 1)
+        if before is not None and (before.uid, before.generation) == (uid, generation):
+            return before
+        spec, refusal = parse_pool(obj.get("spec") or {}, self._policy)
+        return _Read(uid, generation, spec, refusal, self._revision(spec or NO_WORKERS, uid))
+
     async def _look(
         self, key: Key, memory: _Memory, spec: WorkerPoolSpec | None, refusal: Refusal | None, *, exists: bool
     ) -> PoolState:
@@ -132,7 +153,7 @@ class PoolReconciler:
         memory.unregistered_since = {name: memory.unregistered_since.get(name, now) for name in missing}
         if exists and spec is None:
             spec = NO_WORKERS
-        revision = self._revision(spec, memory.uid) if spec is not None else ""
+        revision = memory.read.revision if exists and memory.read is not None else ""
         if revision != memory.revision:  # how starts went says nothing about those from another template
             memory.revision, memory.crash = revision, CrashHistory()
         return PoolState(

@@ -59,6 +59,15 @@ class StatusWriter:
             return written.status, written.version
         return obj.get("status") or {}, version
 
+    def is_echo(self, obj: Obj) -> bool:
+        """Whether the object is just what our last write of its status was answered with: it holds no news.
+
+        That write was bound to the version that it was decided on, so nothing else has changed in between.
+        """
+        meta = obj["metadata"]
+        written = self._written.get(meta["uid"])
+        return written is not None and written.version == str(meta.get("resourceVersion", ""))
+
     def never_written(self, obj: Obj) -> bool:
         """Whether no operator has written its status yet: what is there are the defaults of its kind."""
         return "observedGeneration" not in self.effective(obj)

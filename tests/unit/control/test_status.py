@@ -146,3 +146,16 @@ def test_a_patch_turns_one_status_into_another(old: dict[str, Any], new: dict[st
     patch = merge_patch(old, new)
     assert apply_merge_patch(old, patch) == new
     assert (patch == {}) == (old == new)
+
+
+async def test_an_object_is_an_echo_of_the_last_write_until_somebody_else_changes_it(
+    resources: EmbeddedResources,
+) -> None:
+    obj = await resources.create(WORKER_POOL, POOL)
+    writer = StatusWriter(resources, WORKER_POOL)
+    assert not writer.is_echo(obj)
+    await writer.write(obj, {"ready": 1})
+    seen = await resources.get(WORKER_POOL, KEY)
+    assert writer.is_echo(seen)
+    changed = await resources.merge(WORKER_POOL, KEY, {"spec": {"maxWorkers": 3}})
+    assert not writer.is_echo(changed)
