@@ -64,7 +64,7 @@ class Engagement:
             try:
                 await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
             except TimeoutError:
-                await self.look()
+                core.begin(self.look())  # a write that is not answered holds up no other
         self._locks.clear()
 
     async def look(self) -> None:
@@ -75,6 +75,8 @@ class Engagement:
         """What is to be written now."""
         found = []
         for id_ in self._marks.watched():
+            if (lock := self._locks.get(id_)) is not None and lock.locked():
+                continue  # its write is under way
             worker = self._core.workers.by_id(id_)
             busy = decide_mark(self._standing(worker)) if worker is not None and worker.guarded else None
             if worker is not None and busy is not None:

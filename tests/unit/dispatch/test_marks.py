@@ -18,7 +18,7 @@ from mahavishnu_operator.dispatch.marks import IDLE_SECONDS, Mark, Standing, dec
 from mahavishnu_operator.store.records import GrantRecord
 from mahavishnu_operator.support.errors import MahavishnuError
 
-from .guarded import Cluster, give_up, guard, worker
+from .guarded import Cluster, give_up, guard, turn, worker
 from .harness import COMMAND, POOL, Agent, FullDisk, ended, job, tasks, until
 
 standings = st.builds(
@@ -139,6 +139,25 @@ async def test_a_worker_whose_job_was_forgotten_while_it_ran_is_unmarked(guarded
     await guarded.forget(["job-1"])
     cluster.skipped += IDLE_SECONDS
     await guarded.engagement.look()
+    assert cluster.marked == set()
+
+
+async def test_a_write_that_hangs_is_not_begun_twice_and_holds_up_no_other(
+    guarded: Dispatcher, cluster: Cluster
+) -> None:
+    first, second = await worker(guarded, "w1"), await worker(guarded, "w2")
+    await guarded.engagement.engage(first.worker)
+    cluster.skipped += IDLE_SECONDS
+    await guarded.engagement.engage(second.worker)
+    cluster.open.clear()
+    looks = [asyncio.create_task(guarded.engagement.look())]
+    await turn()
+    cluster.skipped += IDLE_SECONDS
+    looks.append(asyncio.create_task(guarded.engagement.look()))
+    await turn()
+    assert cluster.writes[2:] == [("w1", False), ("w2", False)]
+    cluster.open.set()
+    await asyncio.gather(*looks)
     assert cluster.marked == set()
 
 
