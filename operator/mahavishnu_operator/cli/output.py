@@ -74,7 +74,7 @@ def object_table(kind: Kind, objects: Sequence[Obj], *, all_namespaces: bool) ->
     return as_table((["NAMESPACE"] if all_namespaces else []) + headers, rows)
 
 
-_POOL_HEADERS = ["NAME", "BACKEND", "REPLICAS", "READY", "BUSY", "PENDING", "STATUS", "AGE"]
+_POOL_HEADERS = ["NAME", "BACKEND", "WANTED", "READY", "BUSY", "QUEUED", "STATUS", "AGE"]  # as kubectl's
 _JOB_HEADERS = ["NAME", "PHASE", "VERDICT", "DONE", "FINDINGS", "AGE"]
 
 
@@ -83,12 +83,12 @@ def _namespace(obj: Obj) -> str:
 
 
 def _pool_row(obj: Obj) -> list[str]:
-    status = obj.get("status") or {}
-    counts = [str(status.get(name, 0)) for name in ("replicas", "ready", "busy", "pendingTasks")]
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    counts = [str(status.get(name, 0)) for name in ("ready", "busy", "pendingTasks")]
     ready = find_condition(obj, "Ready")
-    state = "Pending" if ready is None else "Ready" if ready["status"] == "True" else str(ready["reason"])
-    meta = obj["metadata"]
-    return [meta["name"], obj["spec"]["backend"], *counts, state, age(meta.get("creationTimestamp", ""))]
+    state = "Pending" if ready is None else str(ready["reason"])
+    wanted = str(spec.get("replicas", "-"))
+    return [meta["name"], spec["backend"], wanted, *counts, state, age(meta.get("creationTimestamp", ""))]
 
 
 def _job_row(obj: Obj) -> list[str]:

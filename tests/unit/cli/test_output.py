@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mahavishnu_operator.api.crd import crd
 from mahavishnu_operator.cli.describing import describe_object
 from mahavishnu_operator.cli.output import OutputFormat, Outputs, age, as_table, dump, object_table
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL
@@ -59,10 +60,17 @@ def test_done_counts_every_task_that_has_ended() -> None:
     assert "7/9" in object_table(SCAN_JOB, [job(tasks=tasks)], all_namespaces=False)
 
 
-def test_a_pool_that_is_not_ready_shows_the_reason() -> None:
-    ready = {"type": "Ready", "status": "False", "reason": "CrashLoop"}
-    pool = {"metadata": {"name": "p"}, "spec": {"backend": "local-process"}, "status": {"conditions": [ready]}}
-    assert "CrashLoop" in object_table(WORKER_POOL, [pool], all_namespaces=False)
+@pytest.mark.parametrize(("ready", "reason"), [("False", "CrashLoop"), ("True", "WorkersReady")])
+def test_a_pool_shows_what_kubectl_shows_of_it(ready: str, reason: str) -> None:
+    condition = {"type": "Ready", "status": ready, "reason": reason}
+    status = {"conditions": [condition], "ready": 1, "busy": 2, "pendingTasks": 4}
+    pool = {"metadata": {"name": "p"}, "spec": {"backend": "local-process", "replicas": 3}, "status": status}
+    head, row = (line.split() for line in object_table(WORKER_POOL, [pool], all_namespaces=False).splitlines())
+    columns = [
+        column["name"].upper() for column in crd("WorkerPool")["spec"]["versions"][0]["additionalPrinterColumns"]
+    ]
+    assert head == ["NAME", *columns]
+    assert row[:-1] == ["p", "local-process", "3", "1", "2", "4", reason]
 
 
 def test_json_and_yaml_hold_the_same_value() -> None:
