@@ -23,7 +23,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "pool_spawn": {"pool_type": "mahavishnu", "name": "default", "namespace": None, "labels": None, **SPAWNED},
     "pool_execute": {"pool_id": REQUIRED, "prompt": REQUIRED, "timeout": 300, **CALLER},
     "pool_route_execute": {
-        **{"prompt": None, "worker_type": None, "tool_name": None, "files": None},
+        "prompt": None,
+        "worker_type": None,
+        "tool_name": None,
+        "files": None,
         **ROUTED,
         **CHOSEN,
         **CALLER,
