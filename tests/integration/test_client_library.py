@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from fastmcp import Client as McpClient
 from fastmcp.client.transports import StdioTransport
@@ -246,6 +247,34 @@ async def test_what_happens_is_told_in_order(client: Client) -> None:
         (Happened.POOL_SCALED, Happened.POOL_CLOSED),
     ):
         assert told.index(first) < told.index(second)
+
+
+async def test_a_worker_that_dies_and_tasks_that_are_given_out_are_told(client: Client, up: Up) -> None:
+    pool = await client.pools.spawn("mortal", max_workers=1)
+    told: set[Happened] = set()
+    wanted = {Happened.TASK_DELEGATED, Happened.WORKER_FAILED}
+    async with asyncio.timeout(60), aclosing(client.events()) as events:
+        hearing = asyncio.create_task(anext(events))  # what is there already is no news, and listed first
+        await asyncio.wait({hearing}, timeout=1)
+        job = await client.jobs.submit(command_spec(["sleep", "60"], pool=pool.key), name="mortal-job")
+        while not wanted <= told:
+            event = await hearing
+            hearing = asyncio.create_task(anext(events))
+            told |= {event.what} if event.key.name in ("mortal", "mortal-job") else set()
+            if event.what is Happened.TASK_DELEGATED and Happened.WORKER_FAILED not in told:
+                await asyncio.to_thread(kill_workers, up, "mortal")
+        hearing.cancel()
+        await asyncio.wait({hearing})
+    await client.jobs.cancel(job.key)
+    await client.pools.close(pool.key, force=True)
+
+
+def kill_workers(up: Up, pool: str) -> None:
+    """As somebody else would who ends processes: their folders have the pool's name in them."""
+    for process in psutil.Process(up.process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if f"{pool}-" in process.cwd():
+                process.kill()
 
 
 def _of(job: Job) -> tuple[Kind, Key]:

@@ -198,6 +198,9 @@ class WorkerPoolStatus(ApiModel):
     busy: Count = Field(0, description="Workers with at least one task.")
     draining: Count = Field(0, description="Workers that finish their tasks and then stop.")
     failed: Count = Field(0, description="Workers that died or do not answer.")
+    failed_workers_total: Total | None = Field(
+        None, description="Workers that died, or were ended because they did not answer, since the pool was made."
+    )
     workers: Annotated[list[Name], Field(max_length=64)] = Field(
         default_factory=list,
         description="Names of workers that are ready, the first 64 in order: what spec.retireWorkers and "

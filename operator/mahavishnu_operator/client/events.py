@@ -70,8 +70,9 @@ def _pool(old: Obj | None, new: Obj | None) -> Iterator[tuple[Happened, dict[str
     scaled = now.get("lastScale")
     if scaled and scaled != before.get("lastScale"):
         yield Happened.POOL_SCALED, {name: scaled[name] for name in ("from", "to", "reason")}
-    if now.get("failed", 0) > before.get("failed", 0):
-        yield Happened.WORKER_FAILED, {"workers": now["failed"] - before.get("failed", 0)}
+    died = int(now.get("failedWorkersTotal") or 0) - int(before.get("failedWorkersTotal") or 0)
+    if died > 0 and old is not None:
+        yield Happened.WORKER_FAILED, {"workers": died}
 
 
 def _job(old: Obj | None, new: Obj | None) -> Iterator[tuple[Happened, dict[str, Any]]]:

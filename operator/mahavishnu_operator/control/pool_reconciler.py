@@ -52,6 +52,7 @@ class _Memory:
     backend_error: str = ""
     error_at: float = 0.0
     uid: str = ""
+    died: int = 0  # workers, and no status says so yet
     revision: str = ""
     read: _Read | None = None
 
@@ -100,7 +101,8 @@ class PoolReconciler:
         memory = self._memory.setdefault(key, _Memory())
         spec, refusal = None, None
         if obj is not None:
-            memory.uid = obj["metadata"]["uid"]
+            if memory.uid != obj["metadata"]["uid"]:
+                memory.uid, memory.died = obj["metadata"]["uid"], 0
             memory.read = self._read(obj, memory.read)
             spec, refusal = memory.read.spec, memory.read.refusal
         for _ in range(PASSES):
@@ -120,9 +122,12 @@ class PoolReconciler:
             generation=obj["metadata"].get("generation", 1),
             old=old,
             scaling=self._scaler.shown(key, scaling),
+            died=memory.died,
         )
         flipped = is_true(old, ConditionType.READY) != is_true(status, ConditionType.READY)
         later = await self._writer.write(obj, status, at_once=flipped)
+        if later is None:
+            memory.died = 0
         self._recorder.record(obj, pool_happenings(old, status))
         again = await self._scaler.carry_out(key, obj, scaling, version=self._writer.version(obj))
         return earliest(later, decision.requeue_after, again)
@@ -192,6 +197,7 @@ class PoolReconciler:
         await side_by_side(removes)
         changed = bool(removes)
         for name in decision.stop:
+            memory.died += name in decision.census.stuck and name not in memory.asked_to_leave
             memory.asked_to_leave.add(name)
             for each in self._backends.values():
                 await each.stop(key, name, grace_seconds=0.0 if name in decision.census.stuck else grace)
@@ -227,6 +233,7 @@ class PoolReconciler:
         if worker.phase is WorkerPhase.FAILED and obj is not None and worker.name not in memory.asked_to_leave:
             failed = Happening(EventReason.WORKER_FAILED, f"worker {worker.name} {worker.message}", warning=True)
             self._recorder.record(obj, [failed])
+            memory.died += 1
 
     async def _start(self, memory: _Memory, backend: Backend, template: PoolTemplate, number: int) -> bool:
         """Prepare the pool and start so many workers; whether another look would show a change."""

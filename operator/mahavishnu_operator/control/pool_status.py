@@ -31,8 +31,9 @@ def pool_status(
     generation: int,
     old: Mapping[str, Any],
     scaling: ScaleDecision = STEADY,
+    died: int = 0,
 ) -> dict[str, Any]:
-    """The status to write; `old` is what was written last, `scaling` what the autoscaler says."""
+    """The status to write; `old` is what was written last, `scaling` what the autoscaler says, `died` workers since."""
     census, load = decision.census, state.load
     status: dict[str, Any] = {
         "observedGeneration": generation,
@@ -55,6 +56,8 @@ def pool_status(
         status["workers"] = sorted((*census.idle, *census.busy))[:WORKERS_SHOWN]
     if load.idle_since is not None:
         status["idleSince"] = _idle_since(timestamp(load.idle_since), status, old)
+    if died or "failedWorkersTotal" in old:
+        status["failedWorkersTotal"] = old.get("failedWorkersTotal", 0) + died
     last = last_scale(state, decision, old.get("lastScale"))
     if last:
         status["lastScale"] = last

@@ -27,7 +27,12 @@ SCALE = {"time": "t", "from": 1, "to": 3, "reason": "BacklogHigh"}
             [(Happened.POOL_SCALED, {"from": 1, "to": 3, "reason": "BacklogHigh"})],
         ),
         (WORKER_POOL, an_object(lastScale=SCALE), an_object(lastScale=SCALE, ready=3), []),
-        (WORKER_POOL, an_object(failed=1), an_object(failed=3), [(Happened.WORKER_FAILED, {"workers": 2})]),
+        (
+            WORKER_POOL,
+            an_object(failedWorkersTotal=1),
+            an_object(failedWorkersTotal=3),
+            [(Happened.WORKER_FAILED, {"workers": 2})],
+        ),
         (WORKER_POOL, an_object(failed=3), an_object(failed=0), []),
         (SCAN_JOB, None, an_object(), [(Happened.JOB_SUBMITTED, {})]),
         (

@@ -35,6 +35,15 @@ def test_the_numbers_of_a_mixed_pool() -> None:
     assert (found["selector"], found["observedGeneration"]) == ("mahavishnu.dev/pool=p", 4)
 
 
+def test_workers_that_died_are_counted_on_and_not_mentioned_where_none_did() -> None:
+    given = state(spec(replicas=1), *both("a"))
+    first = pool_status(given, decide_pool(given), name="p", generation=1, old={}, died=2)
+    again = pool_status(given, decide_pool(given), name="p", generation=1, old=first, died=1)
+    later = pool_status(given, decide_pool(given), name="p", generation=1, old=again)
+    assert [each["failedWorkersTotal"] for each in (first, again, later)] == [2, 3, 3]
+    assert "failedWorkersTotal" not in status(given)
+
+
 ROWS: list[tuple[str, PoolState, dict[str, tuple[str, str]]]] = [
     (
         "steady",
