@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mahavishnu_operator.api.reasons import Label
 from mahavishnu_operator.resources.protocol import WORKER_POOL
 from mahavishnu_operator.worker.surroundings import clean_environment
 
@@ -135,6 +136,20 @@ async def test_a_busy_pod_is_not_evicted_and_an_idle_one_is(kubelet: Kubelet, si
     (idle,) = await kubelet.pods(1, where=lambda p: "mahavishnu.dev/busy" not in p["metadata"]["labels"])
     assert "cluster-autoscaler.kubernetes.io/safe-to-evict" not in idle["metadata"]["annotations"]
     assert kubelet.evict(pod) == ""
+
+
+async def test_a_label_that_somebody_took_off_a_busy_pod_is_set_again(
+    kubelet: Kubelet, site: Site, tmp_path: Path
+) -> None:
+    await pool(site)
+    (pod,) = await kubelet.pods(1)
+    await kubelet.run(pod)
+    await site.commands("job", python(GATED, tmp_path / "began", tmp_path / "gate"))
+    await written(tmp_path / "began")
+    site.kubectl("label", "pod", pod["metadata"]["name"], f"{Label.BUSY}-")
+    await kubelet.pods(1, where=lambda p: p["metadata"]["labels"].get(Label.BUSY) == "true")
+    (tmp_path / "gate").touch()
+    await site.ended("job")
 
 
 async def test_a_worker_on_a_cordoned_node_is_leased_nothing(kubelet: Kubelet, site: Site, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ __all__ = ["Engine", "EngineOptions"]
 log = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 0.25  # how soon a job is looked at after a task changed; its end is looked at once
-LOAD_SECONDS = 0.1  # the same for a pool
+LOAD_SECONDS = 0.25  # the same for a pool: a job of a moment then costs it one look, with the counts of its end
 EVENTS_SECONDS = 1.0  # how long the engine's end waits for events that are not written yet
 
 

@@ -147,6 +147,18 @@ def test_removed_leases_are_held_by_nobody() -> None:
     assert (len(table), table.count_of("n/p/w"), table.expired(99.0)) == (0, 0, [])
 
 
+def test_the_next_deadline_is_of_a_lease_that_is_held() -> None:
+    table = LeaseTable()
+    first, second = lease("a"), lease("b", deadline=12.0)
+    table.add(first)
+    table.add(second)
+    assert table.next_deadline() == 10.0
+    table.remove(first)
+    assert table.next_deadline() == 12.0
+    table.remove(second)
+    assert table.next_deadline() is None
+
+
 def test_postponed_deadlines_move_together() -> None:
     table = LeaseTable()
     first, second = lease("a"), lease("b", deadline=12.0)
