@@ -1,4 +1,4 @@
-"""`kubectl apply -k deploy/` on a node, as the heads of its kustomizations say: jobs are done in Pods, and agents call."""
+"""`kubectl apply -k deploy/` on a node, as heads of kustomizations say: jobs are done in Pods, and agents call."""
 
 from __future__ import annotations
 
