@@ -65,6 +65,18 @@ async def test_what_is_left_out_of_either_stream_is_read_on_between_characters(
     assert rest["next_offset"] == end + len(rest["output"].encode())
 
 
+async def test_no_notice_comes_between_the_end_of_a_command_and_its_answer(agent: Agent) -> None:
+    heard: list[str] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    command = {"pool_id": "p", "prompt": "Execute: echo done"}
+    answer = await agent.client.call_tool("pool_execute", command, progress_handler=note)
+    assert (answer.structured_content or {})["output"] == "done\n"
+    assert [words for words in heard if words.startswith(("succeeded", "failed"))] == []
+
+
 async def test_a_dispatched_workflow_starts_once_and_is_asked_for_by_its_id(agent: Agent) -> None:
     first = await agent.call(
         "dispatch_to_pool", prompt="Execute: echo later", workflow_id="night/1", async_callback="x"

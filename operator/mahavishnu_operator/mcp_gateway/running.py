@@ -81,9 +81,10 @@ async def run_command(
     jobs, stuck = gateway.client.jobs, asyncio.Event()
 
     async def hear(obj: Obj) -> None:
-        if Job.of(obj).reason in NEVER:
+        job = Job.of(obj)
+        if job.reason in NEVER:
             stuck.set()
-        if told is not None:
+        if told is not None and not job.ended:  # the answer is next: a notice before it makes a stream of an answer
             await told(obj)
 
     submitting = asyncio.create_task(
