@@ -15,6 +15,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
+from .rules import HOLD_WITHOUT_A_CHANGE_OF_SPEC
 from .structural import MISSING, Node, Schema, join, key_of
 from .values import show
 
@@ -30,6 +31,8 @@ def broken_rules(node: Node) -> Iterator[tuple[str, str]]:
     rules: list[Mapping[str, Any]] = [
         rule for rule in node.schema.get(RULES, ()) if node.old is not MISSING or not is_transition(rule["rule"])
     ]
+    if isinstance(node.old, dict) and isinstance(node.value, dict) and _has_same_spec(node.value, node.old):
+        rules = [rule for rule in rules if rule["rule"] not in HOLD_WITHOUT_A_CHANGE_OF_SPEC]
     if not rules:
         return
     texts = tuple(rule["rule"] for rule in rules)
@@ -47,6 +50,11 @@ def broken_rules(node: Node) -> Iterator[tuple[str, str]]:
 def is_transition(rule: str) -> bool:
     """Whether the rule is about a change."""
     return "oldSelf" in rule
+
+
+def _has_same_spec(value: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether the spec is the very one that was there."""
+    return "spec" in value and value["spec"] is old.get("spec")
 
 
 def _read_of(value: Any, rules: tuple[str, ...], variable: str) -> Any:

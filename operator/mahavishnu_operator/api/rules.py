@@ -258,6 +258,9 @@ def _frozen(member: str) -> Rule:
     )
 
 
+# They ask for the same spec: where it is the same they hold, and most of all writes are of a status.
+HOLD_WITHOUT_A_CHANGE_OF_SPEC = frozenset(_frozen(member).rule for member in FROZEN)
+
 _JOB_RULES = (
     _job("job-name-length", "", _SHORT_NAME, _SHORT_NAME_MESSAGE),
     *(_frozen(member) for member in FROZEN),

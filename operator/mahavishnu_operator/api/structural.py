@@ -10,8 +10,7 @@ order as the API server's: prune, take out nulls, fill in, then check.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Schema = Mapping[str, Any]
 
@@ -25,10 +24,10 @@ class _Missing:
 
 MISSING: Final = _Missing()
 OPEN = "x-kubernetes-preserve-unknown-fields"
+_HOLDS_MORE = (dict, list)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value and the schema of its place; `old` is what was there before, if that can be told.
 
     `unchanged`: the old value is equal, so nothing in it is refused again.
@@ -53,41 +52,36 @@ def join(path: str, member: str) -> str:
 def prepare(value: Any, schema: Schema, path: str = "") -> tuple[Any, list[str]]:
     """The value as the API server would store it, and the paths of the unknown fields that it has left out."""
     unknown: list[str] = []
-    return _filled(_pruned(value, schema, path, unknown), schema), unknown
+    return _stored(value, schema, path, unknown), unknown
 
 
-def _pruned(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
+def _stored(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
+    """In one walk, because every write pays for it: each place is pruned, rid of nulls and filled in, in that order."""
     if isinstance(value, list):
         items = schema.get("items")
         if items is None:
             return value
-        return [_pruned(item, items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
+        return [
+            _stored(item, items, f"{path}[{index}]", unknown) if isinstance(item, _HOLDS_MORE) else item
+            for index, item in enumerate(value)
+        ]
     if not isinstance(value, dict) or schema.get(OPEN):
         return value
     kept: dict[str, Any] = {}
     properties, others = schema.get("properties", {}), schema.get("additionalProperties")
     for name, child in value.items():
-        if name in properties:
-            kept[name] = _pruned(child, properties[name], join(path, name), unknown)
-        elif others is not None:
-            kept[name] = _pruned(child, others, f"{path}[{name}]", unknown)
-        else:
+        place = properties.get(name, others)
+        if place is None:
             unknown.append(join(path, str(name)))
+        elif isinstance(child, _HOLDS_MORE):
+            below = join(path, name) if name in properties else f"{path}[{name}]"
+            kept[name] = _stored(child, place, below, unknown)
+        elif child is not None:
+            kept[name] = child
+    for name, place in properties.items():
+        if "default" in place and name not in kept:
+            kept[name] = _stored(place["default"], place, "", [])
     return kept
-
-
-def _filled(value: Any, schema: Schema) -> Any:
-    if isinstance(value, list):
-        items = schema.get("items")
-        return value if items is None else [_filled(v, items) for v in value]
-    if not isinstance(value, dict) or schema.get(OPEN):
-        return value
-    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-    given = {name: child for name, child in value.items() if child is not None}
-    for name, child in properties.items():
-        if name not in given and "default" in child:
-            given[name] = child["default"]
-    return {name: _filled(child, properties.get(name, others) or {}) for name, child in given.items()}
 
 
 def nodes(node: Node) -> list[Node]:

@@ -23,6 +23,7 @@ from .structural import MISSING, Node, Schema, nodes, prepare
 from .values import is_whole, problems, show
 
 SHOWN_VIOLATIONS = 20
+_NUMBERS_IN = (dict, list, float)
 _METADATA = (
     *("name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp"),
     *("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers"),
@@ -187,7 +188,9 @@ def _similar(path: str, schema: Mapping[str, Any]) -> str:
 def _whole_numbers(value: Any) -> Any:
     """3.0 as 3, as JSON that went through the API server has it."""
     if isinstance(value, dict):
-        return {name: _whole_numbers(child) for name, child in value.items()}
+        return {
+            name: _whole_numbers(child) if isinstance(child, _NUMBERS_IN) else child for name, child in value.items()
+        }
     if isinstance(value, list):
-        return [_whole_numbers(child) for child in value]
+        return [_whole_numbers(child) if isinstance(child, _NUMBERS_IN) else child for child in value]
     return int(value) if isinstance(value, float) and is_whole(value) else value

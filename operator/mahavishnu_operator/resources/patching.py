@@ -6,12 +6,12 @@ wholly or not at all; whatever cannot be applied is refused with the operation's
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
 from mahavishnu_operator.support.errors import InvalidInput
 
+_HOLDS_MORE = (dict, list)
 MAX_OPERATIONS = 10_000  # as the API server has it
 MAX_COPIED_BYTES = 3 * 1024 * 1024  # of JSON, by all `copy` together, as the API server has it: each may double
 
@@ -19,7 +19,7 @@ MAX_COPIED_BYTES = 3 * 1024 * 1024  # of JSON, by all `copy` together, as the AP
 def merge_patch(target: Any, patch: Any) -> Any:
     """The target with the patch merged in: null removes a member, lists are replaced whole."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
+        return _copied(patch)
     merged = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:
@@ -29,13 +29,22 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def _copied(value: Any) -> Any:
+    """A copy of a JSON value."""
+    if isinstance(value, dict):
+        return {name: _copied(child) if isinstance(child, _HOLDS_MORE) else child for name, child in value.items()}
+    if isinstance(value, list):
+        return [_copied(child) if isinstance(child, _HOLDS_MORE) else child for child in value]
+    return value
+
+
 def json_patch(target: Any, operations: Any) -> Any:
     """The target after all operations. InvalidInput: what cannot be applied, or a `test` that does not hold."""
     if not isinstance(operations, list):
         raise InvalidInput("a JSON patch is a list of operations", reason="BadRequest")
     if len(operations) > MAX_OPERATIONS:
         raise InvalidInput(f"{len(operations)} patch operations are too many", hint=f"at most {MAX_OPERATIONS}")
-    document, copied = copy.deepcopy(target), 0
+    document, copied = _copied(target), 0
     for number, operation in enumerate(operations):
         try:
             if operation["op"] == "copy":
@@ -55,12 +64,12 @@ def _perform(document: Any, operation: Any) -> Any:
     verb, path = operation["op"], _pointer(operation["path"])
     match verb:
         case "add":
-            return _add(document, path, copy.deepcopy(operation["value"]))
+            return _add(document, path, _copied(operation["value"]))
         case "remove":
             return _remove(document, path)
         case "replace":
             _find(document, path)
-            return _put(document, path, copy.deepcopy(operation["value"]))
+            return _put(document, path, _copied(operation["value"]))
         case "test":
             if not same_json(_find(document, path), operation["value"]):
                 raise ValueError("the value there is another one")
@@ -72,7 +81,7 @@ def _perform(document: Any, operation: Any) -> Any:
             value = _find(document, source)
             return _add(_remove(document, source), path, value)
         case "copy":
-            return _add(document, path, copy.deepcopy(_find(document, _pointer(operation["from"]))))
+            return _add(document, path, _copied(_find(document, _pointer(operation["from"]))))
     raise ValueError(f"there is no operation {verb!r}")
 
 
