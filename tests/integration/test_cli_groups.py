@@ -246,7 +246,7 @@ def test_on_a_terminal_waiting_and_a_scan_are_followed_without_colour_where_none
     (tmp_path / "clean.py").write_text('"""Clean."""\n')
     on_terminal = {
         ("jobs", "wait", "watched", "--server", up.url): (b"1 running", 130),
-        ("scan", str(tmp_path), "--tool", "codespell"): (b"/1", 0),
+        ("scan", str(tmp_path), "--tool", "codespell"): (b"starting", 0),
     }
     for command, (words, code) in on_terminal.items():
         ours, theirs = pty.openpty()

@@ -229,11 +229,7 @@ async def test_what_happens_is_told_in_order(client: Client) -> None:
 
     hearing = asyncio.create_task(listen())
     async with asyncio.timeout(60):
-        while not listening.is_set():  # what was before the first event is not told
-            await client.jobs.submit(command_spec(["true"], pool=Key("default", "none")), name="heard-first")
-            await asyncio.wait({asyncio.create_task(listening.wait())}, timeout=0.5)
-            await client.jobs.cancel(Key("default", "heard-first"))
-            await client.resources.delete(*_of(await client.jobs.get(Key("default", "heard-first"))))
+        await until_heard(client, "heard-first", listening)
         pool = await client.pools.spawn("heard", max_workers=1)
         job = await client.jobs.submit(command_spec(["true"], pool=pool.key), name="heard-job")
         await client.jobs.wait(job, timeout=30)
@@ -249,22 +245,37 @@ async def test_what_happens_is_told_in_order(client: Client) -> None:
         assert told.index(first) < told.index(second)
 
 
+async def until_heard(client: Client, name: str, listening: asyncio.Event) -> None:
+    """Make jobs of that name until somebody who listens has heard of one: what was before that is not told."""
+    while not listening.is_set():
+        await client.jobs.submit(command_spec(["true"], pool=Key("default", "none")), name=name)
+        await asyncio.wait({asyncio.create_task(listening.wait())}, timeout=0.5)
+        await client.jobs.cancel(Key("default", name))
+        await client.resources.delete(*_of(await client.jobs.get(Key("default", name))))
+
+
 async def test_a_worker_that_dies_and_tasks_that_are_given_out_are_told(client: Client, up: Up) -> None:
+    heard = {
+        each: asyncio.Event() for each in (Happened.JOB_SUBMITTED, Happened.TASK_DELEGATED, Happened.WORKER_FAILED)
+    }
+
+    async def listen() -> None:
+        async with aclosing(client.events()) as events:
+            async for event in events:
+                if event.key.name in ("mortal-first", "mortal", "mortal-job") and event.what in heard:
+                    heard[event.what].set()
+
     pool = await client.pools.spawn("mortal", max_workers=1)
-    told: set[Happened] = set()
-    wanted = {Happened.TASK_DELEGATED, Happened.WORKER_FAILED}
-    async with asyncio.timeout(60), aclosing(client.events()) as events:
-        hearing = asyncio.create_task(anext(events))  # what is there already is no news, and listed first
-        await asyncio.wait({hearing}, timeout=1)
+    hearing = asyncio.create_task(listen())
+    async with asyncio.timeout(60):
+        await until_heard(client, "mortal-first", heard[Happened.JOB_SUBMITTED])
         job = await client.jobs.submit(command_spec(["sleep", "60"], pool=pool.key), name="mortal-job")
-        while not wanted <= told:
-            event = await hearing
-            hearing = asyncio.create_task(anext(events))
-            told |= {event.what} if event.key.name in ("mortal", "mortal-job") else set()
-            if event.what is Happened.TASK_DELEGATED and Happened.WORKER_FAILED not in told:
-                await asyncio.to_thread(kill_workers, up, "mortal")
-        hearing.cancel()
-        await asyncio.wait({hearing})
+        await heard[Happened.TASK_DELEGATED].wait()
+        assert not heard[Happened.WORKER_FAILED].is_set()
+        await asyncio.to_thread(kill_workers, up, "mortal")
+        await heard[Happened.WORKER_FAILED].wait()
+    hearing.cancel()
+    await asyncio.wait({hearing})
     await client.jobs.cancel(job.key)
     await client.pools.close(pool.key, force=True)
 
