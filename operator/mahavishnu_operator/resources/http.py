@@ -9,6 +9,7 @@ once before it is Forbidden; messages carry the server's own words.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -92,7 +93,7 @@ class ApiSession:
             arguments["data"] = data
             arguments["headers"]["Content-Type"] = "application/octet-stream"
         if body is not None:
-            arguments["data"] = msgspec.json.encode(body)
+            arguments["data"] = as_json(body)
             arguments["headers"]["Content-Type"] = content_type
         try:
             async with await self._request(method, path, arguments) as response:
@@ -168,6 +169,14 @@ def credential_source(connection: Connection) -> TokenFile | ExecCredentials | N
     if connection.exec_plugin is not None:
         return ExecCredentials(connection.exec_plugin)
     return None
+
+
+def as_json(value: Any) -> bytes:
+    """JSON of the value. Half a character, as in a file's name that is no text, is escaped: servers replace it."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def error_of(status: int, body: bytes, call: str) -> MahavishnuError:

@@ -102,6 +102,15 @@ class ResourcesConformance:
         assert len(names) == 3
         assert all(name.startswith("scan-") for name in names)
 
+    async def test_half_a_character_keeps_no_object_from_being_written(
+        self, resources: Resources, namespace: str
+    ) -> None:
+        manifest = pool(namespace)
+        manifest["metadata"]["annotations"] = {"file": "caf\udce9"}
+        await resources.create(WORKER_POOL, manifest)
+        stored = await resources.get(WORKER_POOL, Key(namespace, "p"))
+        assert stored["metadata"]["annotations"]["file"] in ("caf\udce9", "caf\ufffd")  # over HTTP it is replaced
+
     async def test_what_is_not_there_is_not_found(self, resources: Resources, namespace: str) -> None:
         key = Key(namespace, "nobody")
         for call in (
