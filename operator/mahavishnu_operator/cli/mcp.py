@@ -155,6 +155,7 @@ async def _http(way: Way, namespace: str, options: GatewayOptions, entrance: Ent
     from mahavishnu_operator.mcp_gateway.server import mcp_routes, probe_routes
     from mahavishnu_operator.resources.kubernetes import KubernetesResources
     from mahavishnu_operator.resources.rest.guard import Guard
+    from mahavishnu_operator.support.collecting import settle
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -175,6 +176,7 @@ async def _http(way: Way, namespace: str, options: GatewayOptions, entrance: Ent
         served = Starlette(routes=routes, middleware=guards)
         async with serve(served, listener, certificate=entrance.certificate, key=entrance.key):
             where = f"{entrance.scheme}://{entrance.shown_host}:{listener.getsockname()[1]}/mcp"
+            settle()
             say(f"serving agents on {where} for {way.connection.server}")
             await stopping.wait()
             say("stopping: work that was begun goes on")

@@ -78,6 +78,7 @@ def up(
 
 async def _serve(options: EngineOptions, port: int, mount: Mount | None, token: str | None = None) -> None:
     from mahavishnu_operator.control.embedded import EmbeddedEngine
+    from mahavishnu_operator.support.collecting import settle
     from mahavishnu_operator.support.racing import first
 
     stopping = asyncio.Event()
@@ -86,6 +87,7 @@ async def _serve(options: EngineOptions, port: int, mount: Mount | None, token: 
     async with EmbeddedEngine(options, port=port, mount=mount, token=token) as engine:
         # Whoever is told the address may ask /healthz at once.
         if await first(stopping.wait(), engine.listed(), engine.failed()) == 1:
+            settle()
             _say_what_is_served(engine, options.data_dir, agents=mount is not None)
             await first(stopping.wait(), engine.failed())
         say("stopping: workers finish or hand their leases back")

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.support.addresses import is_loopback
+from mahavishnu_operator.support.collecting import settle
 from mahavishnu_operator.support.racing import first
 
 from .engine import Engine, EngineOptions
@@ -69,6 +70,7 @@ async def run_operator(options: OperatorOptions) -> None:
         if await first(stopping.wait(), engine.synced.wait(), engine.failed()) == 1:
             log.info("both kinds are listed; watching", server=options.connection.server)
             async with feed:
+                settle()
                 await first(stopping.wait(), feed.ended(), engine.failed())
         log.info("stopping: local workers finish or hand their leases back")
 
