@@ -107,7 +107,7 @@ class Jobs:
         elif state is JobState.CLOSED:
             self.closed.add(uid)
             self._drop(job)
-        core.changed(job.record.pool, uid)
+        core.changed(job.record.pool, None if state is JobState.CLOSED else uid)  # its tasks had all ended before
         core.waiting.wake(job.record.pool)
 
     async def forget(self, uids: Sequence[str]) -> None:

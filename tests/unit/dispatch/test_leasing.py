@@ -279,3 +279,6 @@ async def test_listeners_hear_of_a_job_once_for_many_changes(dispatcher: Dispatc
     await agent.deliver(*map(ended, leased))
     await until(dispatcher, lambda: bool(heard))
     assert heard == ["job-1"]
+    await dispatcher.set_job_state("job-1", JobState.CLOSED)  # whoever closes it knows
+    await asyncio.sleep(0)
+    assert heard == ["job-1"]

@@ -142,6 +142,23 @@ async def test_a_change_whose_caller_went_away_still_wakes_the_watches(resources
         assert (await next_change).type is EventType.ADDED
 
 
+async def test_who_wrote_goes_on_before_those_who_watch(resources: EmbeddedResources) -> None:
+    since = (await resources.create(WORKER_POOL, pool("default")))["metadata"]["resourceVersion"]
+    order: list[str] = []
+    async with watching(resources, WORKER_POOL, "default", since) as watcher:
+
+        async def watch() -> None:
+            await watcher.change()
+            order.append("told")
+
+        hearing = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        await resources.merge(WORKER_POOL, KEY, {"spec": {"maxWorkers": 4}})
+        order.append("written")
+        await hearing
+    assert order == ["written", "told"]
+
+
 async def test_events_are_bounded_and_go_with_their_object(resources: EmbeddedResources) -> None:
     obj = await resources.create(WORKER_POOL, pool("default"))
     for number in range(tables.EVENTS_PER_OBJECT + 5):

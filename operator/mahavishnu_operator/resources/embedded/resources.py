@@ -191,7 +191,9 @@ class EmbeddedResources:
         if not writing.cancelled() and writing.exception() is None:
             _, noted = writing.result()
             self._recent.note(noted)
-            self._wake({change.object["kind"] for change in noted.changes})
+            kinds = {change.object["kind"] for change in noted.changes}
+            # Who wrote goes on first, and so knows its own write when the watch brings it.
+            asyncio.get_running_loop().call_soon(self._wake, kinds)
 
     def _wake(self, kinds: Iterable[str]) -> None:
         for kind in list(kinds):
