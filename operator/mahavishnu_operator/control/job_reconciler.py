@@ -66,6 +66,11 @@ class _Memory:
     stored: SourceRecord | None = None  # the archive of the files
     submitted: Mapping[str, Any] | None = None  # what the tasks were made from, once they were submitted
 
+    def be_brief(self) -> None:
+        """It has ended, and is kept for a while: what is looked at once more by then is read again."""
+        self.generation, self.spec, self.refusal = -1, None, None
+        self.stored = self.submitted = None
+
     @property
     def outcome(self) -> PlanOutcome | None:
         """How planning ended, once it has."""
@@ -134,6 +139,8 @@ class JobReconciler:
             match decision.step:
                 case Step.WAIT:
                     later = await self._write(obj, look.view, decision)
+                    if look.view.phase.terminal:
+                        memory.be_brief()
                     return earliest(later, decision.requeue_after)
                 case Step.FINISH:
                     await self._write(obj, look.view, decision)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mahavishnu_operator.resources.protocol import Key, Kind, Obj, Resources
@@ -66,7 +66,12 @@ class StatusWriter:
         """
         meta = obj["metadata"]
         written = self._written.get(meta["uid"])
-        return written is not None and written.version == str(meta.get("resourceVersion", ""))
+        if written is None or written.version != str(meta.get("resourceVersion", "")):
+            return False
+        self._written[meta["uid"]] = replace(
+            written, status=obj.get("status") or {}
+        )  # one of the two is enough to keep
+        return True
 
     def never_written(self, obj: Obj) -> bool:
         """Whether no operator has written its status yet: what is there are the defaults of its kind."""
