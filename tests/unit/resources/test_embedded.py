@@ -83,6 +83,33 @@ async def test_the_history_is_bounded(resources: EmbeddedResources, monkeypatch:
     assert 0 < await resources.write(many_changes) < 10
 
 
+async def test_the_bytes_of_the_history_are_counted(resources: EmbeddedResources) -> None:
+    def counted(conn: sqlite3.Connection) -> bool:
+        (real,) = conn.execute("SELECT sum(length(body)) FROM changes").fetchone()
+        return bool(real and conn.execute("SELECT bytes FROM counter").fetchone() == (real,))
+
+    for number in range(4):
+        await resources.create(WORKER_POOL, pool("default", f"p{number}"))
+    await resources.delete(WORKER_POOL, Key("default", "p0"))
+    assert await resources.read(counted)
+    await resources.write(partial(tables.prune_history, max_changes=3))
+    assert await resources.read(counted)
+    await resources.write(partial(tables.prune_history, max_bytes=4_000))
+    assert await resources.read(counted)
+
+
+async def test_a_file_of_the_version_before_is_counted_once(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "objects.db", isolation_level=None)
+    old.executescript(tables.MIGRATIONS[0])
+    old.execute("CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)")
+    old.execute("INSERT INTO schema_migrations VALUES (1, '')")
+    old.execute("INSERT INTO changes VALUES (1, 'WorkerPool', 'default', 'ADDED', '{}', NULL)")
+    old.close()
+    resources = EmbeddedResources(tmp_path / "objects.db")
+    assert await resources.read(lambda conn: conn.execute("SELECT * FROM counter").fetchone()) == (0, 1, 0, 2)
+    await resources.close()
+
+
 async def test_a_quiet_watch_proves_that_it_lives(tmp_path: Path) -> None:
     resources = EmbeddedResources(tmp_path / "objects.db", bookmark_seconds=0.05)
     since = (await resources.list(WORKER_POOL)).resource_version

@@ -2,7 +2,8 @@
 
 Objects are kept as JSON text. Every write takes the next number of one counter as its resourceVersion
 and leaves a row in `changes`, from which watches are served, also across a restart. That history is
-bounded: `forgotten` is the newest version that a watch can no longer start from.
+bounded: `forgotten` is the newest version that a watch can no longer start from, `bytes` how long its texts are
+together.
 
 What must stay true: versions only rise, over all kinds; a change row is written in the same transaction
 as the object's row; events go with their object.
@@ -40,11 +41,15 @@ MIGRATIONS = (
     );
     CREATE INDEX events_by_object ON events (uid, version);
     """,
+    """
+    ALTER TABLE counter ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE counter SET bytes = (SELECT coalesce(sum(length(body)), 0) FROM changes);
+    """,
 )
 
 HISTORY_CHANGES = 5_000
 HISTORY_BYTES = 64 * 1024 * 1024
-PRUNE_EVERY = 64  # versions: pruning reads the whole history's sizes
+PRUNE_EVERY = 64  # versions
 EVENTS_PER_OBJECT = 50
 
 
@@ -148,6 +153,7 @@ def _note(conn: sqlite3.Connection, kind: Kind, type_: EventType, obj: Obj, befo
         "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
         (version, kind.kind, meta["namespace"], type_.value, body, labels),
     )
+    conn.execute("UPDATE counter SET bytes = bytes + ?", (len(body),))
     if version % PRUNE_EVERY == 0:
         prune_history(conn)
 
@@ -155,17 +161,28 @@ def _note(conn: sqlite3.Connection, kind: Kind, type_: EventType, obj: Obj, befo
 def prune_history(
     conn: sqlite3.Connection, *, max_changes: int = HISTORY_CHANGES, max_bytes: int = HISTORY_BYTES
 ) -> None:
-    """Forget the oldest changes beyond either bound."""
-    (oldest,) = conn.execute(
-        """SELECT max(version) FROM (
-               SELECT version, row_number() OVER newest AS rank, sum(length(body)) OVER newest AS bytes
-               FROM changes WINDOW newest AS (ORDER BY version DESC))
-           WHERE rank > ? OR bytes > ?""",
-        (max_changes, max_bytes),
+    """Forget the oldest changes beyond either bound. Their texts are read only where there are too many bytes."""
+    (kept,) = conn.execute("SELECT count(*) FROM changes").fetchone()
+    if kept > max_changes:
+        last = "SELECT version FROM changes ORDER BY version LIMIT 1 OFFSET ?"
+        _forget(conn, *conn.execute(last, (kept - max_changes - 1,)).fetchone())
+    if conn.execute("SELECT bytes FROM counter").fetchone()[0] > max_bytes:
+        (oldest,) = conn.execute(
+            """SELECT max(version) FROM (
+                   SELECT version, sum(length(body)) OVER (ORDER BY version DESC) AS bytes FROM changes)
+               WHERE bytes > ?""",
+            (max_bytes,),
+        ).fetchone()
+        _forget(conn, oldest)
+
+
+def _forget(conn: sqlite3.Connection, version: int) -> None:
+    """Drop the changes up to that one."""
+    (gone,) = conn.execute(
+        "SELECT coalesce(sum(length(body)), 0) FROM changes WHERE version <= ?", (version,)
     ).fetchone()
-    if oldest is not None:
-        conn.execute("DELETE FROM changes WHERE version <= ?", (oldest,))
-        conn.execute("UPDATE counter SET forgotten = ?", (oldest,))
+    conn.execute("DELETE FROM changes WHERE version <= ?", (version,))
+    conn.execute("UPDATE counter SET forgotten = ?, bytes = bytes - ?", (version, gone))
 
 
 def changes_after(
