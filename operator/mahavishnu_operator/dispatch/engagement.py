@@ -24,6 +24,7 @@ from .workers import Worker, worker_id
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+AT_ONCE = 16  # writes: each beyond those that go on anyhow is a connection with a handshake of its own
 
 # Marks a worker (pool, name) busy or idle, wherever that is seen. Raises MahavishnuError.
 SetMark = Callable[[str, str, bool], Awaitable[None]]
@@ -36,6 +37,7 @@ class Engagement:
         self._core, self._marks = core, core.marks
         self._set_mark: SetMark | None = None
         self._locks: dict[str, asyncio.Lock] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     def mark_with(self, set_mark: SetMark) -> None:
         """Mark guarded workers with this from now on."""
@@ -106,7 +108,7 @@ class Engagement:
         """One write at a time for a worker; from the decision to take the mark back on, it counts as unmarked."""
         if self._set_mark is None:
             return
-        async with self._locks.setdefault(worker.id, asyncio.Lock()):
+        async with self._locks.setdefault(worker.id, asyncio.Lock()), self._room:
             if not (self._marks.missing(worker) if busy else decide_mark(self._standing(worker)) is False):
                 return
             self._marks.doubt(worker.id)

@@ -8,6 +8,7 @@ import pytest
 
 from mahavishnu_operator.dispatch import waiting
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
+from mahavishnu_operator.dispatch.engagement import AT_ONCE
 from mahavishnu_operator.dispatch.errors import TryAgain
 
 from .guarded import Cluster, asking, give_up, turn, worker
@@ -146,4 +147,16 @@ async def test_a_task_for_one_worker_alone_marks_it_whoever_else_is_being_marked
     assert [name for name, _ in cluster.writes] == ["w0", "w2"]
     cluster.open.set()
     await until(guarded, lambda: guarded.load(POOL).running == 2)
+    await give_up(calls)
+
+
+async def test_a_burst_for_many_workers_marks_a_few_at_a_time(guarded: Dispatcher, cluster: Cluster) -> None:
+    calls = await asking(guarded, AT_ONCE + 4)
+    cluster.open.clear()
+    await guarded.submit(job(), tasks(count=AT_ONCE + 4, spec=COMMAND))
+    for _ in range(4):
+        await turn()
+    assert len(cluster.writes) == AT_ONCE
+    cluster.open.set()
+    await until(guarded, lambda: guarded.load(POOL).running == AT_ONCE + 4)
     await give_up(calls)
