@@ -165,7 +165,7 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
                 writes, cpu = await count_writes(resources, also=GUARDS), cpu_seconds(process)
                 per_second = await client.run_burst(size.jobs)
                 jobs_cpu = cpu_seconds(process) - cpu
-                await asyncio.sleep(10)  # the marks of busy workers are taken back after two
+                await asyncio.sleep(10)  # the marks of busy workers are taken back after five
                 writes = await count_writes(resources, also=GUARDS) - writes
                 idle_cpu = cpu_seconds(process)
                 await asyncio.sleep(20)
