@@ -153,9 +153,9 @@ def test_a_tool_that_left_a_child_behind_has_answered_and_the_child_is_gone(
 
 
 def test_one_tool_that_fails_spares_the_others(faked: FakedTools, tmp_path: Path, tree: Path) -> None:
-    (tree / "a.py").write_text("exec('')\n")
-    done = faked.scan(tmp_path, tree, "--tool", "ruff", "--tool", "bandit", ruff="sys.exit(9)")
-    assert "B102" in done.stdout
+    (tree / "a.py").write_text("# teh end\n")
+    done = faked.scan(tmp_path, tree, "--tool", "ruff", "--tool", "codespell", ruff="sys.exit(9)")
+    assert "teh ==> the" in done.stdout
     assert "exit code 9" in incomplete(done, tmp_path)
 
 
