@@ -73,6 +73,7 @@ class Found:
     writes_a_job: dict[str, float]
     resident_mib: float
     idle_cpu_percent: float
+    stop_seconds: float
 
 
 class Pools:
@@ -176,7 +177,9 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
                     watching.cancel()
                     with suppress(asyncio.CancelledError):
                         await watching
-            operator.process.stop()
+            stop = time.perf_counter()
+            await asyncio.to_thread(operator.process.stop, LIMIT_SECONDS)
+            stop = time.perf_counter() - stop
     del writes["POST scanjobs"]  # the client's own
     await clear(cluster, namespace)
     return Found(
@@ -188,6 +191,7 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
         writes_a_job=each_of(writes, size.jobs),
         resident_mib=resident,
         idle_cpu_percent=100 * idle_cpu,
+        stop_seconds=stop,
     )
 
 
@@ -238,6 +242,7 @@ def print_found(found: Found) -> None:
         "cpu_ms_a_job": 1000 * found.jobs_cpu_seconds / size.jobs,
         "operator_resident_mib": found.resident_mib,
         "idle_cpu_percent": found.idle_cpu_percent,
+        "stop_seconds": found.stop_seconds,
     }
     print_line("scale", **values)
     print_line("scale, API writes a ScanJob", pools=size.pools, **found.writes_a_job)
