@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -108,6 +108,14 @@ def running_gateway(*options: str, log: Path) -> Iterator[tuple[str, RunningComm
     finally:
         process.terminate()
         process.wait(DEADLINE_SECONDS)
+
+
+def kill_workers(up: Up, name: str) -> None:
+    """As somebody else would who ends processes: their folders have their pools' names and their own in them."""
+    for process in psutil.Process(up.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if name in process.cwd():
+                process.kill()
 
 
 def find_said(process: Spawned, log: Path, pattern: str, *, seconds: float = DEADLINE_SECONDS) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 
-import psutil
 import pytest
 from fastmcp import Client as McpClient
 from fastmcp.client.transports import StdioTransport
@@ -23,7 +22,7 @@ from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.protocol import SCAN_JOB, WORKER_POOL, Key, Kind
 from mahavishnu_operator.support.errors import Conflict, InvalidInput, NotFound
 
-from .cli_tools import MAHAVISHNU, Up, environment, running_up
+from .cli_tools import MAHAVISHNU, Up, environment, kill_workers, running_up
 from .cli_tools import run as command
 from .operator_tools import OperatorProcess, Site
 
@@ -272,20 +271,12 @@ async def test_a_worker_that_dies_and_tasks_that_are_given_out_are_told(client: 
         job = await client.jobs.submit(command_spec(["sleep", "60"], pool=pool.key), name="mortal-job")
         await heard[Happened.TASK_DELEGATED].wait()
         assert not heard[Happened.WORKER_FAILED].is_set()
-        await asyncio.to_thread(kill_workers, up, "mortal")
+        await asyncio.to_thread(kill_workers, up, "mortal-")
         await heard[Happened.WORKER_FAILED].wait()
     hearing.cancel()
     await asyncio.wait({hearing})
     await client.jobs.cancel(job.key)
     await client.pools.close(pool.key, force=True)
-
-
-def kill_workers(up: Up, pool: str) -> None:
-    """As somebody else would who ends processes: their folders have the pool's name in them."""
-    for process in psutil.Process(up.process.pid).children(recursive=True):
-        with suppress(psutil.Error):
-            if f"{pool}-" in process.cwd():
-                process.kill()
 
 
 def _of(job: Job) -> tuple[Kind, Key]:

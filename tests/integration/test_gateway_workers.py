@@ -8,12 +8,11 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
-import psutil
 import pytest
 
 from mahavishnu_operator.client.pools import RESERVED
 
-from .cli_tools import Up
+from .cli_tools import Up, kill_workers
 from .gateway_tools import Agent, agent_of, serving_agents
 
 
@@ -120,10 +119,7 @@ async def test_results_are_collected_while_they_come_and_after(agent: Agent) -> 
 
 async def test_a_worker_that_dies_is_said_to_have_failed_until_it_is_closed(agent: Agent, up: Up) -> None:
     (worker,) = await spawn(agent)
-    name = worker.partition("/")[2]
-    for process in psutil.Process(up.process.pid).children(recursive=True):
-        if name in process.cwd():
-            process.kill()
+    kill_workers(up, worker.partition("/")[2])
     await until(agent, worker, "failed")
     assert "is gone: it has died" in (await agent.call("worker_execute", worker_id=worker, prompt="true"))["error"]
     assert (await agent.call("worker_close", worker_id=worker))["success"]

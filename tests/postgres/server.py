@@ -11,7 +11,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,10 +43,13 @@ def find_binaries() -> Path:
 class PostgresServer:
     """`with PostgresServer() as server`. Ready when entered; may be killed, stopped and started again in between.
 
-    `host`, `clients`: a further address to listen at, and the ranges from which one connects there, with a password.
+    `settings`: of the server, beside its own. `host`, `clients`: a further address to listen at, and the ranges from
+    which one connects there, with a password.
     """
 
-    def __init__(self, *, host: str = "", clients: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, host: str = "", clients: Sequence[str] = (), settings: Mapping[str, str] | None = None
+    ) -> None:
         self._host, self._clients = host, clients
         self._binaries = find_binaries()
         self._user = _unprivileged()
@@ -54,15 +57,16 @@ class PostgresServer:
         self._ports = PortReservation(1)
         self.port = self._ports.ports[0]
         self._made = 0
-        settings = {
+        all_settings = {
             "listen_addresses": ",".join(("127.0.0.1", host) if host else ("127.0.0.1",)),
             "port": str(self.port),
             "unix_socket_directories": str(self._folder),
             "max_connections": "100",
             "log_min_messages": "warning",
+            **(settings or {}),
         }
         argv = [str(self._binaries / "postgres"), "-D", str(self._folder / "data")]
-        for name, value in settings.items():
+        for name, value in all_settings.items():
             argv += ["-c", f"{name}={value}"]
         program = Program("postgres", tuple(argv), self._check_ready, self._user)
         self.process = ServerProcess(program, self._folder / "log")

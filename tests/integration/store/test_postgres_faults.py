@@ -47,6 +47,36 @@ async def test_every_write_is_there_once_when_the_server_is_killed_in_the_middle
     assert [result.key.task for _, result in results] == names
 
 
+async def test_a_commit_that_a_killed_server_forgot_is_not_taken_for_a_strangers() -> None:
+    """Which has its number: numbers that reached no disk are given again."""
+    late = {"commit_delay": "100000", "commit_siblings": "0", "wal_writer_delay": "10000"}
+    with PostgresServer(settings=late) as server:
+        held = await hold(server.make_database())
+        await held.add("t0")
+        await held.grant("t0")
+        delivering = asyncio.create_task(held.deliver("t0"))
+        await asyncio.to_thread(_kill_in_a_commit, server)
+        answers = await delivering
+        results = await held.store.results("u1", limit=10)
+        await held.store.close()
+    assert (answers, [result.key.task for _, result in results]) == ([Recorded.RECORDED], ["t0"])
+
+
+def _kill_in_a_commit(server: PostgresServer) -> None:
+    """And let others write much once it is back."""
+    waiting = (
+        "SELECT FROM pg_stat_activity WHERE application_name = 'mahavishnu' AND state = 'active' AND query = 'COMMIT'"
+    )
+    with psycopg.connect(server.url("postgres"), autocommit=True) as other:
+        while other.execute(waiting).fetchone() is None:
+            pass
+    server.restart()
+    with psycopg.connect(server.url("postgres"), autocommit=True) as other:
+        other.execute("SET commit_delay = 0")
+        for _ in range(50):
+            other.execute("SELECT pg_current_xact_id()")
+
+
 async def test_reads_wait_for_a_server_that_is_restarted(own_server: PostgresServer) -> None:
     with own_server as server:
         held = await hold(server.make_database())

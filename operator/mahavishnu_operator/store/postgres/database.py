@@ -2,9 +2,9 @@
 
 The pressure: a server is restarted, fails over, or a connection is cut while a transaction is under way, and a caller
 must then be told the truth: stored, not stored, or that nobody knows. What must stay true: a group whose connection
-was lost before its commit was sent is run again; one whose commit was sent is asked for by its transaction id before
-anything else happens; who waits longer than PATIENCE_SECONDS is told NotStored, or OutcomeUnknown where even that is
-not known.
+was lost before its commit was sent is run again; one whose commit was sent is asked for by the mark that it left
+(marking.py) before anything else happens; who waits longer than PATIENCE_SECONDS is told NotStored, or OutcomeUnknown
+where even that is not known.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mahavishnu_operator.support.errors import MahavishnuError
 from mahavishnu_operator.support.group_commit import DatabaseFull, GroupWriter, Session, Work
 
 from .connecting import Server
+from .marking import Marks
 from .migrating import migrate
 from .session import Connection, PostgresSession
 
@@ -38,11 +39,7 @@ _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
 class _InDoubt(Exception):
-    """The commit was sent and not answered. `transaction` is its id."""
-
-    def __init__(self, transaction: str) -> None:
-        super().__init__(transaction)
-        self.transaction = transaction
+    """The commit was sent and not answered."""
 
 
 class PostgresDatabase:
@@ -52,6 +49,7 @@ class PostgresDatabase:
         self._server, self._patience = server, patience
         with server.opening() as connection:
             migrate(connection, migrations, name=server.name)
+            self._marks = Marks(connection)
         self._closing = threading.Event()
         self._connection: Connection | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="postgres-reader")
@@ -126,8 +124,8 @@ class PostgresDatabase:
         """Whether the group is committed; False: it is not, and is to be run again."""
         try:
             self._run_group(group)
-        except _InDoubt as doubt:
-            return self._was_committed(doubt.transaction, deadline)
+        except _InDoubt:
+            return self._was_committed(deadline)
         except _AGAIN as error:
             self._wait_for_server(error, deadline)
             return False
@@ -146,16 +144,16 @@ class PostgresDatabase:
             connection.execute("BEGIN")
             for item in group:
                 self._run_in_savepoint(connection, item)
-            transaction = _id_of_transaction(connection)
+            wrote = self._marks.set(connection)
         except BaseException:
             _roll_back(connection)
             raise
         try:
             connection.execute("COMMIT")
         except _LOST as error:
-            if transaction is None or not connection.closed:  # nothing was written, or the server itself said no
+            if not wrote or not connection.closed:  # nothing was written, or the server itself said no
                 raise
-            raise _InDoubt(transaction) from error
+            raise _InDoubt from error
 
     def _run_in_savepoint(self, connection: Connection, item: Work) -> None:
         connection.execute("SAVEPOINT work")
@@ -168,17 +166,15 @@ class PostgresDatabase:
             item.error = error
         connection.execute("RELEASE SAVEPOINT work")
 
-    def _was_committed(self, transaction: str, deadline: float) -> bool:
-        """What became of a transaction whose commit was not answered, once the server can say."""
+    def _was_committed(self, deadline: float) -> bool:
+        """Whether the last transaction was, once the server can say."""
         while True:
             try:
                 with self._server.connect() as connection:
-                    row = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction,)).fetchone()
-                if row is not None and row[0] != "in progress":
-                    log.warning("a commit was not answered; the server says", transaction=transaction, status=row[0])
-                    return bool(row[0] == "committed")
-                error: BaseException = TimeoutError("the transaction is still in progress")
-            except _LOST as lost:
+                    committed = self._marks.stands(connection)
+                log.warning("a commit was not answered; the server says", committed=committed)
+                return committed
+            except _LOST as lost:  # or it is still under way
                 error = lost
             if time.monotonic() >= deadline or self._closing.is_set():
                 raise OutcomeUnknown(
@@ -193,12 +189,6 @@ class PostgresDatabase:
             raise self._server.unavailable(error) from error
         log.warning("the store's server does not answer; tried again", server=self._server.name, error=str(error))
         self._closing.wait(0.2)
-
-
-def _id_of_transaction(connection: Connection) -> str | None:
-    """The transaction's id, None when it wrote nothing."""
-    row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
-    return None if row is None else row[0]
 
 
 def _roll_back(connection: Connection) -> None:

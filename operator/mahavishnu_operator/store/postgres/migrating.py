@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from mahavishnu_operator.support.errors import InvalidInput
 
+from .marking import TABLE
 from .session import Connection, as_postgres
 
 _LOCK = 0x6D61_6861  # of pg_advisory_xact_lock: any number that only this program uses
@@ -32,6 +33,7 @@ def migrate(connection: Connection, migrations: Sequence[str], *, name: str) -> 
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
         )
+        connection.execute(TABLE)
         row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchone()
         done = int(row[0]) if row is not None else 0
         if done > len(migrations):
