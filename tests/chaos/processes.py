@@ -18,6 +18,8 @@ from typing import Self
 
 import psutil
 
+from tests.integration.forked_command import command_server
+
 _PR_SET_CHILD_SUBREAPER = 36
 LEAVE_SECONDS = 60.0
 AGENT, RUNNER, TOOL = "agent", "runner", "tool"
@@ -137,6 +139,7 @@ class Family:
     """`with Family() as family`: all that is started inside, however far it got away."""
 
     def __enter__(self) -> Self:
+        command_server(servers=True)  # of the whole test process: not of what is started inside
         _be_subreaper(True)
         self._before = {child.pid for child in psutil.Process().children(recursive=True)}
         return self
