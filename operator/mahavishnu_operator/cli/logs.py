@@ -13,6 +13,7 @@ from mahavishnu_operator.resources.protocol import SCAN_JOB, Key
 from mahavishnu_operator.support.errors import NotFound
 
 from .output import OutputFormat, Outputs, dump, say
+from .placing import OutputOption
 from .server import NamespaceOption, ServerOption, connect, goes_where_kubectl_goes
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def logs(
     ] = None,
     stream: Annotated[Stream, typer.Option("--stream", help="Which of the two streams.")] = Stream.STDOUT,
     namespace: NamespaceOption = "default",
-    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")] = OutputFormat.TABLE,
+    output: OutputOption = OutputFormat.TABLE,
     server: ServerOption = None,
 ) -> None:
     """Print what the tasks of a ScanJob wrote."""

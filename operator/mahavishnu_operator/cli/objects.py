@@ -14,6 +14,7 @@ from mahavishnu_operator.support.errors import InvalidInput, NotFound
 from .describing import describe_object
 from .manifests import find_kind, read_manifests, refuse_doubles
 from .output import OutputFormat, dump, object_table, say, show
+from .placing import OutputOption
 from .server import NamespaceOption, ServerOption, connect
 
 FIELD_MANAGER = "mahavishnu-cli"
@@ -21,7 +22,6 @@ FIELD_MANAGER = "mahavishnu-cli"
 FilesOption = Annotated[list[str], typer.Option("--filename", "-f", help="File, folder, or - for standard input.")]
 KindArgument = Annotated[str, typer.Argument(metavar="KIND", help="workerpools (wp) or scanjobs (sj).")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
-OutputOption = Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")]
 
 
 def apply(

@@ -13,6 +13,7 @@ from mahavishnu_operator.support.errors import Conflict
 
 from .exits import ExitCode, looking
 from .output import OutputFormat
+from .placing import OutputOption
 from .server import ContextOption, DispatcherCaOption, DispatcherUrlOption, KubeconfigOption, ServerOption
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def report(
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF 2.1.0.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
-    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print it.")] = OutputFormat.TABLE,
+    output: OutputOption = OutputFormat.TABLE,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     server: ServerOption = None,
