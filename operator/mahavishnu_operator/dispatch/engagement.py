@@ -18,7 +18,7 @@ from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 from .core import Core
 from .errors import TryAgain
-from .marks import Standing, decide_mark
+from .marks import Keeping, Mark, Standing, decide_mark
 from .workers import Worker, worker_id
 
 log = structlog.get_logger(__name__)
@@ -60,13 +60,19 @@ class Engagement:
                 ) from error
 
     async def run(self) -> None:
-        """Look at the marks now and then, until the dispatcher stops."""
+        """Look at the marks now and then until the dispatcher stops; what is not written by then is given up."""
         core = self._core
-        while not core.stopped:
-            try:
-                await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
-            except TimeoutError:
-                core.begin(self.look())  # a write that is not answered holds up no other
+        looks: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while not core.stopped:
+                try:
+                    await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
+                except TimeoutError:
+                    look = group.create_task(self.look())  # a write that is not answered holds up no other
+                    looks.add(look)
+                    look.add_done_callback(looks.discard)
+            for look in looks:
+                look.cancel()  # thousands may wait for their turn, and a successor takes nobody's mark for granted
         self._locks.clear()
 
     async def look(self) -> None:
@@ -95,7 +101,11 @@ class Engagement:
             held=core.held(worker),
             idle_seconds=core.clock() - begun,
             cordoned=core.workers.cordoned(worker.id),
+            keep_seconds=self._keeping(worker).seconds,
         )
+
+    def _keeping(self, worker: Worker) -> Keeping:
+        return self._core.ledger.pool(worker.pool).keeping
 
     async def _correct(self, worker: Worker, busy: bool) -> None:
         try:
@@ -109,8 +119,14 @@ class Engagement:
         if self._set_mark is None:
             return
         async with self._locks.setdefault(worker.id, asyncio.Lock()), self._room:
-            if not (self._marks.missing(worker) if busy else decide_mark(self._standing(worker)) is False):
+            standing = self._standing(worker)
+            if not (self._marks.missing(worker) if busy else decide_mark(standing) is False):
                 return
+            now = self._core.clock()
+            if busy:
+                self._keeping(worker).marked(now)
+            elif not standing.cordoned and standing.mark is Mark.SET:
+                self._keeping(worker).took_back(idle_from=now - standing.idle_seconds)
             self._marks.doubt(worker.id)
             try:
                 await self._set_mark(worker.pool, worker.name, busy)

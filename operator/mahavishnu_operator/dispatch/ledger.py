@@ -18,6 +18,7 @@ from mahavishnu_operator.api.wire import CommandTask, NoopTask, TaskSpec
 from mahavishnu_operator.store.records import JobRecord, JobState, TaskKey, TaskRecord, TaskState
 
 from .lookahead import Pace
+from .marks import Keeping
 from .protocol import JobProgress
 from .queue import TaskQueue
 
@@ -104,6 +105,7 @@ class Pool:
     last_job: int = 0  # when it was last given a job, in an order over all pools; 0: never
     idle_since: float | None = None  # seconds since the Unix epoch; None while it has work
     idle_from: float | None = None  # the same on the monotonic clock
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 class Ledger:

@@ -15,6 +15,7 @@ from enum import Enum
 from .workers import Worker
 
 IDLE_SECONDS = 5.0  # without a lease before the mark goes: a job every few seconds must not cost two writes
+LONGEST_IDLE_SECONDS = 120.0  # the same for a pool that gets a job every minute or so
 
 
 class Mark(Enum):
@@ -28,12 +29,16 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One guarded worker. `idle_seconds`: since its last lease, or since it was marked if that is later."""
+    """One guarded worker. `idle_seconds`: since its last lease, or since it was marked if that is later.
+
+    `keep_seconds`: how long it keeps its mark then.
+    """
 
     mark: Mark
     held: int
     idle_seconds: float
     cordoned: bool = False
+    keep_seconds: float = IDLE_SECONDS
 
 
 def decide_mark(standing: Standing) -> bool | None:
@@ -45,7 +50,30 @@ def decide_mark(standing: Standing) -> bool | None:
         return True if standing.mark in (Mark.UNKNOWN, Mark.CLEAR) else None
     if standing.mark is Mark.CLEAR:
         return None
-    return False if standing.cordoned or standing.idle_seconds >= IDLE_SECONDS else None
+    return False if standing.cordoned or standing.idle_seconds >= standing.keep_seconds else None
+
+
+def decide_keep(gap_seconds: float) -> float:
+    """How long idle workers of a pool keep their marks, when one is wanted that long after the last one fell idle."""
+    long_enough = 1.25 * gap_seconds
+    return long_enough if IDLE_SECONDS < long_enough <= LONGEST_IDLE_SECONDS else IDLE_SECONDS
+
+
+@dataclass(slots=True)
+class Keeping:
+    """How long the idle workers of one pool keep their marks: what was taken back too soon is kept longer next time."""
+
+    seconds: float = IDLE_SECONDS
+    _idle_from: float | None = None
+
+    def took_back(self, *, idle_from: float) -> None:
+        """A mark was taken back of a worker that was idle from then on."""
+        self._idle_from = idle_from
+
+    def marked(self, now: float) -> None:
+        """A worker was marked: the first one after a mark was taken back tells whether that was too soon."""
+        if self._idle_from is not None:
+            self.seconds, self._idle_from = decide_keep(now - self._idle_from), None
 
 
 class Marks:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mahavishnu_operator.dispatch import engagement
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
+from mahavishnu_operator.dispatch.engagement import AT_ONCE
 from mahavishnu_operator.dispatch.errors import TryAgain
-from mahavishnu_operator.dispatch.marks import IDLE_SECONDS, Mark, Standing, decide_mark
+from mahavishnu_operator.dispatch.marks import IDLE_SECONDS, LONGEST_IDLE_SECONDS, Mark, Standing, decide_mark
 from mahavishnu_operator.store.records import GrantRecord
 from mahavishnu_operator.support.errors import MahavishnuError
 
@@ -22,7 +24,12 @@ from .guarded import Cluster, give_up, guard, turn, worker
 from .harness import COMMAND, POOL, Agent, FullDisk, ended, job, tasks, until
 
 standings = st.builds(
-    Standing, mark=st.sampled_from(Mark), held=st.integers(0, 2), idle_seconds=st.floats(0, 9), cordoned=st.booleans()
+    Standing,
+    mark=st.sampled_from(Mark),
+    held=st.integers(0, 2),
+    idle_seconds=st.floats(0, 9),
+    cordoned=st.booleans(),
+    keep_seconds=st.floats(1, 9),
 )
 
 
@@ -33,7 +40,7 @@ def test_the_mark_of_a_worker_with_a_lease_is_never_taken_back(one: Standing) ->
 
 @given(standings)
 def test_whoever_may_be_marked_and_is_idle_long_enough_is_unmarked(one: Standing) -> None:
-    long = one.cordoned or one.idle_seconds >= IDLE_SECONDS
+    long = one.cordoned or one.idle_seconds >= one.keep_seconds
     assert (decide_mark(one) is False) == (one.held == 0 and one.mark is not Mark.CLEAR and long)
 
 
@@ -54,6 +61,32 @@ async def test_a_mark_goes_after_a_while_without_a_lease_and_not_before(guarded:
     assert cluster.marked == {"w1"}
     cluster.skipped += IDLE_SECONDS
     await guarded.engagement.look()
+    assert cluster.marked == set()
+
+
+async def test_a_mark_that_was_taken_back_too_soon_is_kept_longer_next_time(
+    guarded: Dispatcher, cluster: Cluster
+) -> None:
+    agent = await worker(guarded)
+    for number in range(4):
+        await guarded.submit(job(f"j{number}"), tasks(f"j{number}"))
+        [task] = await agent.lease()
+        await agent.deliver(ended(task))
+        cluster.skipped += 30
+        await guarded.engagement.look()
+    assert cluster.writes == [("w1", True), ("w1", False), ("w1", True)]
+
+
+async def test_a_pool_that_had_nothing_to_do_for_long_keeps_no_mark_longer(
+    guarded: Dispatcher, cluster: Cluster
+) -> None:
+    agent = await worker(guarded)
+    for number in range(2):
+        await guarded.submit(job(f"j{number}"), tasks(f"j{number}"))
+        [task] = await agent.lease()
+        await agent.deliver(ended(task))
+        cluster.skipped += LONGEST_IDLE_SECONDS * (1 - number) + IDLE_SECONDS
+        await guarded.engagement.look()
     assert cluster.marked == set()
 
 
@@ -159,6 +192,21 @@ async def test_a_write_that_hangs_is_not_begun_twice_and_holds_up_no_other(
     cluster.open.set()
     await asyncio.gather(*looks)
     assert cluster.marked == set()
+
+
+async def test_a_dispatcher_that_ends_waits_for_no_mark(
+    guarded: Dispatcher, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engagement, "LOOK_SECONDS", 0.01)
+    workers = [await worker(guarded, f"w{n}") for n in range(AT_ONCE + 4)]
+    for one in workers:
+        await guarded.engagement.engage(one.worker)
+    cluster.open.clear()
+    cluster.skipped += IDLE_SECONDS
+    while len(cluster.writes) < 2 * AT_ONCE + 4:
+        await cluster.asked.get()
+    await guarded.close()
+    assert len(cluster.writes) == 2 * AT_ONCE + 4
 
 
 class Watchful(FullDisk):
