@@ -8,7 +8,7 @@ is noticed, because bookmarks come each minute; 404 and 409 are answers, not fai
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -34,6 +34,13 @@ FIELD_MANAGER = "mahavishnu"
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 KNOWN_EVENTS = 10_000
+
+Keep = Callable[[Obj], Obj]  # what is to be kept of an object that is listed or watched
+
+
+def whole(obj: Obj) -> Obj:
+    """All of it."""
+    return obj
 
 
 class KubernetesResources:
@@ -69,8 +76,10 @@ class KubernetesResources:
         """The bytes at any path of the server."""
         return await self._api.fetch(path)
 
-    async def list(self, kind: Kind, *, namespace: str | None = None, label_selector: str = "") -> Listing:
-        """All objects of a kind, page by page, all of one version."""
+    async def list(
+        self, kind: Kind, *, namespace: str | None = None, label_selector: str = "", keep: Keep = whole
+    ) -> Listing:
+        """All objects of a kind, page by page, all of one version; of each what `keep` answers."""
         query = {"limit": str(PAGE), **({"labelSelector": label_selector} if label_selector else {})}
         items: list[Obj] = []
         while True:
@@ -82,7 +91,7 @@ class KubernetesResources:
                     hint="install the CRDs first: kubectl apply -f crds/" if kind.api == API_VERSION else "",
                 ) from None
             # The items of a list come without these two.
-            items += ({"apiVersion": kind.api, "kind": kind.kind, **item} for item in page["items"])
+            items += (keep({"apiVersion": kind.api, "kind": kind.kind, **item}) for item in page["items"])
             if not page["metadata"].get("continue"):
                 return Listing(tuple(items), page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
@@ -138,7 +147,13 @@ class KubernetesResources:
             raise NotFound(f"{kind.singular} {key} with uid {uid} is gone: {error.message}") from None
 
     async def watch(
-        self, kind: Kind, *, namespace: str | None = None, since: str, label_selector: str = ""
+        self,
+        kind: Kind,
+        *,
+        namespace: str | None = None,
+        since: str,
+        label_selector: str = "",
+        keep: Keep = whole,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `since`, until the server closes; ends or raises Expired/Unreachable."""
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 (no secret)
@@ -151,7 +166,7 @@ class KubernetesResources:
         }
         async with self._api.open("GET", _path(kind, namespace), query=query, total=seconds + 60.0) as response:
             async for line in lines_of(response, idle=self._idle, longest=LONGEST_LINE):
-                yield _read_event(kind, line)
+                yield _read_event(kind, line, keep)
 
     async def record_event(
         self, obj: Obj, *, reason: str, message: str, type_: Literal["Normal", "Warning"] = "Normal"
@@ -224,13 +239,14 @@ def _key_of(kind: Kind, obj: Obj) -> Key:
     return Key(meta.get("namespace") or "default", meta["name"])
 
 
-def _read_event(kind: Kind, line: bytes) -> WatchEvent:
+def _read_event(kind: Kind, line: bytes, keep: Keep) -> WatchEvent:
     try:
         event = msgspec.json.decode(line)
         type_, obj = event["type"], event["object"]
         if type_ == "ERROR":
             raise error_of(int(obj.get("code") or 500), msgspec.json.encode(obj), f"watch of {kind.plural}")
         obj["metadata"]["resourceVersion"]
-        return WatchEvent(EventType(type_), obj)
+        event_type = EventType(type_)
+        return WatchEvent(event_type, obj if event_type is EventType.BOOKMARK else keep(obj))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unreachable(f"the server sent something else than an event on a watch: {line[:200]!r}") from None

@@ -25,6 +25,7 @@ from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 from .fresh import FreshWorkers
 from .guards import BUDGET, NETWORK_POLICY, NOT_SAFE_TO_EVICT, disruption_budget, guard_name, network_policy
+from .keeping import keep_node, keep_worker
 from .ownership import controller_of, pool_of
 from .phases import observe_pod
 from .pods import worker_pod
@@ -64,13 +65,13 @@ class KubernetesBackend:
         self._resources, self._settings = resources, settings
         self.installation = settings.digest
         self._on_change, self._on_exit = on_change, on_exit
-        chosen = Selection(resources, f"{Label.MANAGED_BY}=mahavishnu,{Label.COMPONENT}=worker")
+        chosen = Selection(resources, f"{Label.MANAGED_BY}=mahavishnu,{Label.COMPONENT}=worker", keep=keep_worker)
         self.reflectors = {
             namespace: Reflector(chosen, POD, on_change=self._changed, namespace=namespace)
             for namespace in namespaces or (None,)
         }
         # Also where only some namespaces are watched: a node has none, and its drain waits for their workers too.
-        self._nodes = Reflector(resources, NODE, on_change=self._node_changed)
+        self._nodes = Reflector(Selection(resources, keep=keep_node), NODE, on_change=self._node_changed)
         self._on_cordon, self._on_mark = on_cordon, on_mark
         self._prepared: dict[str, tuple[Obj, ...]] = {}  # by pool UID: what stands around it
         self._pods: dict[Key, dict[str, Obj]] = {}  # by pool and worker
@@ -180,7 +181,7 @@ class KubernetesBackend:
 
     def _take_in(self, type_: EventType, pod: Obj) -> None:
         reflector = self.reflectors.get(None) or self.reflectors[pod["metadata"]["namespace"]]
-        reflector.observe(WatchEvent(type_, pod))
+        reflector.observe(WatchEvent(type_, keep_worker(pod)))
 
     def _changed(self, key: Key) -> None:
         reflector = self.reflectors.get(None) or self.reflectors[key.namespace]

@@ -19,6 +19,7 @@ from mahavishnu_operator.resources.selection import Selection
 from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 
 from .jobs import observe_job, worker_job
+from .keeping import keep_worker
 from .ownership import controller_of, pool_of
 from .settings import JOB, POD, KubernetesSettings
 
@@ -155,7 +156,7 @@ class FreshWorkers:
             self._on_change(worker.pool)
 
     def _take_in(self, type_: EventType, job: Obj) -> None:
-        self._reflector(Key.of(job)).observe(WatchEvent(type_, job))
+        self._reflector(Key.of(job)).observe(WatchEvent(type_, keep_worker(job)))
 
     def _reflector(self, key: Key) -> Reflector:
         return self.reflectors.get(None) or self.reflectors[key.namespace]
