@@ -73,6 +73,7 @@ async def run_operator(options: OperatorOptions) -> None:
                 settle()
                 await first(stopping.wait(), feed.ended(), engine.failed())
         log.info("stopping: local workers finish or hand their leases back")
+    settle()  # the interpreter's last collection would walk all that was known of a cluster, for seconds
 
 
 async def _serve_probes(
