@@ -71,7 +71,7 @@ class Fleet:
 
     async def _work(self, pod: Obj) -> None:
         session = await self._register(pod)
-        wait = session.lease_seconds / 3
+        wait = session.poll_seconds
         while True:
             answer = await self._post("lease", LeaseRequest(max=1, wait_seconds=wait), session.session, LeaseResponse)
             if answer.drain and not answer.grants:

@@ -58,7 +58,7 @@ def main() -> None:
         agent_version="lease-loop",
     )
     session = server.post("register", me, config["token"], RegisterResponse)
-    wait = session.lease_seconds / 3
+    wait = session.poll_seconds
     while True:
         answer = server.post("lease", LeaseRequest(max=1, wait_seconds=wait), session.session, LeaseResponse)
         if answer.drain and not answer.grants:

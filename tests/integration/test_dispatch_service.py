@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -44,6 +46,8 @@ from .dispatch_tools import (
 )
 
 __all__ = ["http", "service"]
+
+ESTABLISHED, PROBING = "01", "02"  # a connection's state and its timer, as in /proc/net/tcp
 
 
 async def test_a_task_goes_from_submit_to_a_durable_result(service: Service) -> None:
@@ -321,3 +325,30 @@ async def test_a_port_that_is_taken_is_said_in_words(service: Service) -> None:
     taken = int(service.url.rsplit(":", 1)[1])
     with pytest.raises(InvalidInput, match=f"cannot listen on 127.0.0.1 port {taken}"):
         await DispatchServer(service.dispatcher, port=taken).start()
+
+
+async def test_an_answer_says_how_long_after_the_request_its_grants_were_made(service: Service) -> None:
+    client = await service.client()
+    asked = time.monotonic()
+    polling = asyncio.create_task(client.post("/v1/lease", LeaseRequest(1, 30.0), LeaseResponse))
+    await workers_wait(service, 1)
+    waiting = time.monotonic()
+    for _ in range(20):
+        await client.http.get(f"{service.url}/healthz")
+    granting = time.monotonic()
+    await service.submit()
+    answer = await polling
+    assert granting - waiting <= answer.waited_seconds <= time.monotonic() - asked
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere what listens does not hand its options down")
+async def test_a_worker_whose_machine_vanished_is_noticed_by_the_kernel(service: Service) -> None:
+    client = await service.client()
+    polling = asyncio.create_task(client.lease(wait=30.0))
+    await workers_wait(service, 1)
+    port = f":{int(service.url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    accepted = [row[5] for row in rows if row[1].endswith(port) and row[3] == ESTABLISHED]
+    assert accepted
+    assert {timer[:2] for timer in accepted} == {PROBING}
+    polling.cancel()

@@ -237,3 +237,16 @@ async def test_a_person_can_start_a_worker_by_command(bench: Bench, tmp_path: Pa
     await bench.agent_by_command(tmp_path / "here")
     await bench.submit(python("print(6 * 7)"))
     assert [result.stdout for result in await bench.results()] == ["42\n"]
+
+
+async def test_an_idle_worker_waits_longer_than_a_lease_and_what_comes_then_is_good(tmp_path: Path) -> None:
+    async with running_bench(tmp_path, lease_seconds=0.6) as bench:
+        await bench.agent()
+        await bench.submit(NoopTask(), job="u0")
+        await bench.results("u0")
+        await asyncio.sleep(1.2)  # twice as long as a lease
+        [worker] = bench.dispatch.core.workers.of_pool(POOL)
+        assert bench.dispatch.core.clock() - worker.last_seen > 0.6
+        await bench.submit(python("print('hello')"))
+        [result] = await bench.results()
+    assert result.status == "succeeded"

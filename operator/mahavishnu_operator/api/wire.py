@@ -131,6 +131,8 @@ class RegisterResponse(Struct, frozen=True):
 
     `ahead_seconds`: about how much work a worker is leased beyond its slots when it asks so (LeaseRequest.ahead), in
     seconds of it; 0: an older dispatcher, which knows no such leases.
+    `poll_seconds`: how long a lease request may wait; 0: an older dispatcher, which does not say how long it kept one
+    (LeaseResponse.waited_seconds).
     """
 
     session: str
@@ -139,6 +141,7 @@ class RegisterResponse(Struct, frozen=True):
     renew_seconds: float
     max_batch: int = 64
     ahead_seconds: float = 0.0
+    poll_seconds: float = 0.0
 
 
 # --- lease ---------------------------------------------------------------------------------------
@@ -168,10 +171,14 @@ class Grant(Struct, frozen=True):
 
 
 class LeaseResponse(Struct, frozen=True):
-    """`drain`: take no more, finish what you hold, then leave and exit."""
+    """`drain`: take no more, finish what you hold, then leave and exit.
+
+    `waited_seconds`: that long at least after the request had come the grants were made, so they are good from then on.
+    """
 
     grants: tuple[Grant, ...] = ()
     drain: bool = False
+    waited_seconds: float = 0.0
 
 
 # --- renew ---------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Admission:
             renew_seconds=pace.renew_seconds,
             max_batch=pace.max_batch,
             ahead_seconds=AHEAD_SECONDS,
+            poll_seconds=pace.poll_seconds,
         )
 
     async def _settle_holds(self, worker: Worker, before: Worker | None, holds: Sequence[Hold]) -> None:

@@ -35,12 +35,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """The durations that workers are told, in seconds, and how much they may ask for."""
+    """The durations that workers are told, in seconds, and how much they may ask for.
+
+    `poll_seconds`: an idle worker asks again that often. Below the minute after which proxies cut a silent connection.
+    """
 
     lease_seconds: float = 15.0
     renew_seconds: float = 5.0
     max_batch: int = 128
-    longest_poll_seconds: float = 60.0
+    poll_seconds: float = 50.0
 
     def __post_init__(self) -> None:
         if not 0 < self.renew_seconds < self.lease_seconds / 2:

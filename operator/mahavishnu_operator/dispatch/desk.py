@@ -88,7 +88,7 @@ class Desk:
         """Tasks leased to this worker, and whether it shall drain. ClientGone: the caller hung up meanwhile."""
         core = self._core
         worker.ahead = request.ahead
-        until = core.clock() + min(max(0.0, request.wait_seconds), core.pace.longest_poll_seconds)
+        until = core.clock() + min(max(0.0, request.wait_seconds), core.pace.poll_seconds)
         while True:
             if core.workers.draining(worker.id) or not core.workers.current(worker):
                 core.waiting.wake(worker.pool)  # the wake that reached this request is for the next one

@@ -22,6 +22,7 @@ import uvicorn
 from mahavishnu_operator.support.addresses import is_loopback
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
 from mahavishnu_operator.support.http_heads import BoundedHttp
+from mahavishnu_operator.support.keepalive import keep_alive
 
 from .dispatcher import Dispatcher
 from .service import DispatchService
@@ -159,6 +160,7 @@ def _bind(listen: Listen) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keep_alive(listener)
         listener.bind((listen.host, listen.port))
         listener.listen(BACKLOG)
         listener.setblocking(False)

@@ -61,6 +61,7 @@ class _Leased(msgspec.Struct, frozen=True):
 
     grants: tuple[_Grant, ...]
     drain: bool
+    waited_seconds: float
 
 
 class _Hello(msgspec.Struct, frozen=True):
@@ -189,8 +190,10 @@ class DispatchService:
         request = decoded(_LEASE, body)
         if request.max < 1:
             raise CallRefused(f"max is {request.max}; it must be at least 1")
-        tasks, drain = await self._desk.lease(worker, request, caller=caller)
         core = self._dispatcher.core
+        came_at = core.clock()
+        tasks, drain = await self._desk.lease(worker, request, caller=caller)
+        granted = [lease.granted_at for task in tasks if (lease := core.leases.get(task.key)) is not None]
         grants = tuple(
             _Grant(
                 task=str(task.key),
@@ -202,7 +205,7 @@ class DispatchService:
             )
             for task in tasks
         )
-        return _ENCODER.encode(_Leased(grants, drain))
+        return _ENCODER.encode(_Leased(grants, drain, max(0.0, min(granted, default=came_at) - came_at)))
 
     async def _renew(self, worker: Worker, body: bytes, caller: Caller) -> bytes:
         return _ENCODER.encode(await self._desk.renew(worker, decoded(_RENEW, body), caller=caller))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 import structlog
+from aiohttp.connector import AddrInfoType
 
 from mahavishnu_operator import __version__
 from mahavishnu_operator.api.wire import (
@@ -29,6 +31,7 @@ from mahavishnu_operator.api.wire import (
     RegisterResponse,
 )
 from mahavishnu_operator.support.errors import InvalidInput, MahavishnuError
+from mahavishnu_operator.support.keepalive import keep_alive
 
 from .config import WorkerConfig
 from .messages import Piece
@@ -65,7 +68,7 @@ class DispatcherClient:
         self._config, self._incarnation, self._holds = config, incarnation, holds
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
         trust = trusting(ca_file=config.ca_file, ca_pem=config.ca_pem)
-        connector = aiohttp.TCPConnector(ssl=trust) if trust is not None else None
+        connector = aiohttp.TCPConnector(ssl=trust if trust is not None else True, socket_factory=_connection)
         self._http = aiohttp.ClientSession(
             base_url=config.server, connector=connector, timeout=timeout, auto_decompress=False
         )
@@ -78,6 +81,15 @@ class DispatcherClient:
         if self._session is None:
             raise ValueError("not registered yet")
         return self._session
+
+    @property
+    def longest_poll(self) -> float:
+        """Seconds that a request for leases may wait.
+
+        An older dispatcher does not say when it made a grant, which then counts from the request on: a third of a
+        lease later it is good still.
+        """
+        return self.pace.poll_seconds or self.pace.lease_seconds / 3
 
     async def register(self, *, instead_of: RegisterResponse | None = None) -> RegisterResponse:
         """Get a session, unless another call got a newer one than `instead_of` meanwhile. Refused: never."""
@@ -214,6 +226,14 @@ def _token(config: WorkerConfig) -> str:
             hint="mount a token there that this user may read",
             exit_code=4,
         ) from None
+
+
+def _connection(address: AddrInfoType) -> socket.socket:
+    """A socket for one of our calls, most of which wait: a dispatcher whose machine is gone never answers."""
+    family, kind, protocol, _, _ = address
+    connection = socket.socket(family, kind, protocol)
+    keep_alive(connection)
+    return connection
 
 
 def trusting(*, ca_file: str, ca_pem: str) -> ssl.SSLContext | None:

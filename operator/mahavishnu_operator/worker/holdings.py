@@ -148,9 +148,9 @@ class Holdings:
         ]
         return max(running, default=0.0)
 
-    def take(self, grant: Grant, *, asked_at: float) -> None:
+    def take(self, grant: Grant, *, granted_at: float) -> None:
         """Hold a new lease. A no-op is done at once; the rest waits for a slot."""
-        held = Held(grant, good_until=asked_at + grant.lease_seconds, taken_at=time.monotonic())
+        held = Held(grant, good_until=granted_at + grant.lease_seconds, taken_at=time.monotonic())
         if held.hold in self._held:  # granted twice to us: it is here already
             return
         self._held[held.hold] = held
@@ -160,6 +160,7 @@ class Holdings:
         else:
             self._waiting.append(held)
             self._has_arrived()
+            self.changed.beat()
 
     def _has_arrived(self) -> None:
         self.waiting.set()

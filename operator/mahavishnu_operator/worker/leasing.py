@@ -212,13 +212,13 @@ class Agent:
             if wanted == 0:
                 await self._holdings.changed.next()
                 continue
-            wait = self._client.pace.lease_seconds / 3  # a grant that is good from `asked_at` on is good when it comes
+            wait = self._client.longest_poll
             request = LeaseRequest(max=wanted, wait_seconds=wait, ahead=self._client.pace.ahead_seconds > 0)
             answer = await self._client.call("/v1/lease", request, LeaseResponse, seconds=wait + ANSWER_SECONDS)
             if len(answer.grants) < wanted:
                 self._pace = Pace()  # the queue ran dry: what comes next may be of another kind
             for grant in answer.grants:
-                self._holdings.take(grant, asked_at=asked_at)
+                self._holdings.take(grant, granted_at=asked_at + answer.waited_seconds)
                 if isinstance(grant.spec, NoopTask):
                     self._pace = self._pace.after(0.0)
             if answer.drain:
@@ -230,11 +230,11 @@ class Agent:
         """Have one task, and hold it to its end. Whoever made this worker makes another one when there is none."""
         until = time.monotonic() + PATIENCE_SECONDS
         while (left := until - (asked_at := time.monotonic())) > 0:
-            wait = min(left, self._client.pace.lease_seconds / 3)
+            wait = min(left, self._client.longest_poll)
             request = LeaseRequest(max=1, wait_seconds=wait)
             answer = await self._client.call("/v1/lease", request, LeaseResponse, seconds=wait + ANSWER_SECONDS)
             for grant in answer.grants:
-                self._holdings.take(grant, asked_at=asked_at)
+                self._holdings.take(grant, granted_at=asked_at + answer.waited_seconds)
                 if grant.timeout_seconds > self._config.one_task_seconds:
                     await self._hand_back(self._holdings.all, "it may run longer than its worker", unstarted=True)
             if answer.grants or answer.drain:
@@ -309,8 +309,11 @@ class Agent:
         return [self._order(held, scratch) for held in self._holdings.more_to_start(most, slots=self._config.slots)]
 
     async def _renew(self) -> None:
+        """Renew what is held, and hear of cancels; who holds nothing hears of a drain where it asks for work."""
         known: set[Hold] = set()
         while True:
+            while not self._holdings.holds:
+                await self._holdings.changed.next()
             pace, holds, asked_at = self._client.pace, self._holdings.holds, time.monotonic()
             request = RenewRequest(holds, pace.renew_seconds)
             seconds = pace.renew_seconds + pace.lease_seconds / 3  # no answer by then: there is time for one more try

@@ -30,10 +30,10 @@ def hold(number: int = 1) -> Hold:
     return Hold(f"job/t{number}", 1)
 
 
-def holding(*grants: Grant, asked_at: float | None = None) -> Holdings:
+def holding(*grants: Grant, granted_at: float | None = None) -> Holdings:
     holdings = Holdings()
     for one in grants:
-        holdings.take(one, asked_at=time.monotonic() if asked_at is None else asked_at)
+        holdings.take(one, granted_at=time.monotonic() if granted_at is None else granted_at)
     return holdings
 
 
@@ -64,17 +64,17 @@ async def test_a_task_starts_under_a_good_lease() -> None:
 
 
 async def test_a_task_whose_lease_may_be_over_waits_for_a_renewal() -> None:
-    holdings = holding(grant(lease=15.0), asked_at=time.monotonic() - 16.0)
+    holdings = holding(grant(lease=15.0), granted_at=time.monotonic() - 16.0)
     starting = await does_not_start(holdings)
     holdings.renewed([hold()], asked_at=time.monotonic())
     assert (await starting).hold == hold()
 
 
 async def test_a_lease_that_was_lost_while_it_waited_is_never_started() -> None:
-    holdings = holding(grant(1, lease=1.0), asked_at=time.monotonic() - 2.0)
+    holdings = holding(grant(1, lease=1.0), granted_at=time.monotonic() - 2.0)
     starting = await does_not_start(holdings)
     holdings.drop(hold(1))
-    holdings.take(grant(2), asked_at=time.monotonic())
+    holdings.take(grant(2), granted_at=time.monotonic())
     assert (await starting).hold == hold(2)
 
 
@@ -167,7 +167,7 @@ async def test_nothing_is_stuck_while_tasks_end_quickly() -> None:
     holdings = holding(grant(1), grant(2))
     holdings.finish(await soon(holdings), Work(Done("succeeded")))
     await soon(holdings)
-    holdings.take(grant(3), asked_at=time.monotonic())
+    holdings.take(grant(3), granted_at=time.monotonic())
     assert holdings.stuck(time.monotonic(), slots=1, seconds=5.0) == []
 
 
@@ -178,7 +178,7 @@ async def test_more_is_started_up_to_a_slots_share() -> None:
 
 
 async def test_nothing_more_is_started_under_a_lease_that_may_be_over() -> None:
-    holdings = holding(grant(1, lease=1.0), grant(2), asked_at=time.monotonic() - 2.0)
+    holdings = holding(grant(1, lease=1.0), grant(2), granted_at=time.monotonic() - 2.0)
     assert holdings.more_to_start(9, slots=1) == []
 
 
