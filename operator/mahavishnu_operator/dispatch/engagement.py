@@ -19,6 +19,7 @@ from mahavishnu_operator.support.errors import MahavishnuError, NotFound
 from .core import Core
 from .errors import TryAgain
 from .marks import Keeping, Mark, Standing, decide_mark
+from .waiting import Claim
 from .workers import Worker, worker_id
 
 log = structlog.get_logger(__name__)
@@ -48,10 +49,13 @@ class Engagement:
         self._marks.see(worker_id(pool, worker), shown=marked)
 
     async def engage(self, worker: Worker) -> None:
-        """Mark it busy, on behalf of a task that waits. TryAgain: it could not be marked, and so is leased nothing."""
-        with self._core.waiting.claiming(worker):
+        """Mark it busy, unless the task that waits for it is taken before its turn comes.
+
+        TryAgain: it could not be marked, and so is leased nothing.
+        """
+        with self._core.waiting.claiming(worker) as claim:
             try:
-                await self._write(worker, busy=True)
+                await self._write(worker, busy=True, claim=claim)
             except MahavishnuError as error:
                 raise TryAgain(
                     f"worker {worker.id} could not be marked busy, and is leased nothing before it is: {error}",
@@ -114,13 +118,15 @@ class Engagement:
             words = "a worker could not be marked busy or idle; tried again"
             log.warning(words, worker=worker.id, busy=busy, error=str(error))
 
-    async def _write(self, worker: Worker, *, busy: bool) -> None:
+    async def _write(self, worker: Worker, *, busy: bool, claim: Claim | None = None) -> None:
         """One write at a time for a worker; from the decision to take the mark back on, it counts as unmarked."""
         if self._set_mark is None:
             return
         async with self._locks.setdefault(worker.id, asyncio.Lock()), self._room:
             standing = self._standing(worker)
             if not (self._marks.missing(worker) if busy else decide_mark(standing) is False):
+                return
+            if claim is not None and not self._core.waiting.take_turn(worker, claim):
                 return
             now = self._core.clock()
             if busy:

@@ -37,22 +37,25 @@ class _Waiter:
 
 
 @dataclass(slots=True, eq=False)
-class _Claim:
-    """So many tasks that a worker which is being marked is going to take."""
+class Claim:
+    """So many tasks that a worker is going to take, which is being marked, or waits for its turn to be."""
 
     tasks: int
+    lapse: asyncio.TimerHandle | None = None  # None: its turn has not come
 
 
 @dataclass(slots=True, eq=False)
 class _Line:
     """Who waits for tasks of a pool, in the order of asking, and the alarm for the first delayed task.
 
-    `at_once` need no mark, or have it. `spoken_for`: tasks of those who were woken and of those who are being marked.
+    `at_once` need no mark, or have it. `spoken_for`: tasks of those who were woken, of those who are being marked, and
+    of those who wait for their turn to be, who alone are `queueing`.
     """
 
     at_once: dict[_Waiter, None] = field(default_factory=dict)
     unmarked: dict[_Waiter, None] = field(default_factory=dict)
     spoken_for: int = 0
+    queueing: int = 0
     alarm: asyncio.TimerHandle | None = None
     alarm_at: float = 0.0
 
@@ -123,26 +126,41 @@ class Waiting:
         return line is None or queue.startable > line.spoken_for or queue.has_own(worker.name)
 
     @contextmanager
-    def claiming(self, worker: Worker) -> Iterator[None]:
+    def claiming(self, worker: Worker) -> Iterator[Claim]:
         """While a worker is marked: what it is going to take is kept from others that would have to be marked.
 
         A marked one may have it all the same: it is there first.
         """
         line, loop = self._lines.setdefault(worker.pool, _Line()), asyncio.get_running_loop()
         own = self._ledger.pool(worker.pool).queue.has_own(worker.name)
-        claim = _Claim(0 if own else worker.slots)
+        claim = Claim(0 if own else worker.slots)
         line.spoken_for += claim.tasks
-        lapse = loop.call_later(CLAIM_SECONDS, self._lapse, worker.pool, claim)
+        line.queueing += claim.tasks
         self.wake(worker.pool)  # there may be more tasks than this one takes
         try:
-            yield
+            yield claim
         finally:
-            lapse.cancel()
+            if claim.lapse is None:
+                line.queueing -= claim.tasks
+            else:
+                claim.lapse.cancel()
             line.spoken_for -= claim.tasks
             claim.tasks = 0
             loop.call_soon(self.wake, worker.pool)  # when it has taken what it claimed
 
-    def _lapse(self, pool: str, claim: _Claim) -> None:
+    def take_turn(self, worker: Worker, claim: Claim) -> bool:
+        """Its mark could be written now. False: others have taken what it claimed, and it need not be marked."""
+        line, queue = self._lines[worker.pool], self._ledger.pool(worker.pool).queue
+        uid = queue.peek(self._clock(), worker.name)
+        if uid is None or not self._can_take(worker, uid):
+            return False
+        if not (queue.startable > line.spoken_for - line.queueing or queue.has_own(worker.name)):
+            return False
+        line.queueing -= claim.tasks
+        claim.lapse = asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._lapse, worker.pool, claim)
+        return True
+
+    def _lapse(self, pool: str, claim: Claim) -> None:
         self._lines[pool].spoken_for -= claim.tasks
         claim.tasks = 0
         self.wake(pool)

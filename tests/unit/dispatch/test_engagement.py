@@ -150,6 +150,41 @@ async def test_a_task_for_one_worker_alone_marks_it_whoever_else_is_being_marked
     await give_up(calls)
 
 
+async def test_a_worker_whose_turn_comes_when_its_task_is_taken_is_not_marked(
+    guarded: Dispatcher, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = asyncio.Semaphore(1)
+    monkeypatch.setattr(guarded.engagement, "_room", room)
+    await guarded.submit(job("first"), tasks("first", spec=COMMAND))
+    agent, other = await worker(guarded, "w1"), await worker(guarded, "w2")
+    [task] = await agent.lease()
+    async with room:
+        call = asyncio.create_task(other.lease(wait=30))
+        await turn()
+        await guarded.submit(job("second"), tasks("second", spec=COMMAND))
+        await turn()
+        await agent.deliver(ended(task))
+        assert len(await agent.lease()) == 1
+    await turn()
+    assert cluster.writes == [("w1", True)]
+    await give_up([call])
+
+
+async def test_a_claim_does_not_lapse_before_its_turn_has_come(
+    guarded: Dispatcher, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded.engagement, "_room", asyncio.Semaphore(1))
+    monkeypatch.setattr(waiting, "CLAIM_SECONDS", 0.0)
+    calls = await asking(guarded, 4)
+    cluster.open.clear()
+    await guarded.submit(job(), tasks(count=2, spec=COMMAND))
+    await turn()
+    claims = guarded.core.waiting._lines[POOL]
+    assert (claims.spoken_for, claims.queueing) == (2, 2)  # of the second and the third; the first one's lapsed
+    cluster.open.set()
+    await give_up(calls)
+
+
 async def test_a_burst_for_many_workers_marks_a_few_at_a_time(guarded: Dispatcher, cluster: Cluster) -> None:
     calls = await asking(guarded, AT_ONCE + 4)
     cluster.open.clear()

@@ -91,6 +91,7 @@ async def test_a_pool_that_had_nothing_to_do_for_long_keeps_no_mark_longer(
 
 
 async def test_one_that_was_marked_in_vain_keeps_its_mark_for_as_long(guarded: Dispatcher, cluster: Cluster) -> None:
+    await guarded.submit(job(), tasks())
     agent = await worker(guarded)
     cluster.skipped += 60
     await guarded.engagement.engage(agent.worker)
@@ -178,6 +179,7 @@ async def test_a_worker_whose_job_was_forgotten_while_it_ran_is_unmarked(guarded
 async def test_a_write_that_hangs_is_not_begun_twice_and_holds_up_no_other(
     guarded: Dispatcher, cluster: Cluster
 ) -> None:
+    await guarded.submit(job(), tasks())
     first, second = await worker(guarded, "w1"), await worker(guarded, "w2")
     await guarded.engagement.engage(first.worker)
     cluster.skipped += IDLE_SECONDS
@@ -198,6 +200,7 @@ async def test_a_dispatcher_that_ends_waits_for_no_mark(
     guarded: Dispatcher, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engagement, "LOOK_SECONDS", 0.01)
+    await guarded.submit(job(), tasks())
     workers = [await worker(guarded, f"w{n}") for n in range(AT_ONCE + 4)]
     for one in workers:
         await guarded.engagement.engage(one.worker)
