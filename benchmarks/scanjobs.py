@@ -35,7 +35,7 @@ RATES = {10: 8, 75: 8}  # ScanJobs a second, and for how many seconds
 BURST, IN_FLIGHT = 500, 32
 ROUNDS = 2
 POOL = "bench"
-SERVERS = ("kube-apiserver", "etcd")
+SERVERS = ("kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager", "kwok")
 ENDS = ("Succeeded", "Failed", "Cancelled")
 
 

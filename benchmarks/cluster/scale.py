@@ -24,7 +24,7 @@ import psutil
 from benchmarks.apiserver import api_server, count_writes
 from benchmarks.figures import print_line
 from benchmarks.queued import cpu_seconds
-from benchmarks.scanjobs import Client, floor, manifest
+from benchmarks.scanjobs import Client, cpu_by_process, floor, manifest
 from mahavishnu_operator.resources.cache import Reflector
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
@@ -70,6 +70,7 @@ class Found:
     steady_cpu_seconds: float
     jobs_per_second: float
     jobs_cpu_seconds: float
+    jobs_cpu_of_all: dict[str, float]
     writes_a_job: dict[str, float]
     resident_mib: float
     idle_cpu_percent: float
@@ -164,8 +165,11 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
                 client = Client(resources, namespace, names, limit=LIMIT_SECONDS)
                 client_watching = asyncio.create_task(client.watch())
                 writes, cpu = await count_writes(resources, also=GUARDS), cpu_seconds(process)
+                used = cpu_by_process()
                 per_second = await client.run_burst(size.jobs)
                 jobs_cpu = cpu_seconds(process) - cpu
+                spent = {who: seconds - used.get(who, 0.0) for who, seconds in cpu_by_process().items()}
+                spent["workers"] = spent.pop("operator and workers") - jobs_cpu
                 await asyncio.sleep(10)  # the marks of busy workers are taken back after five
                 writes = await count_writes(resources, also=GUARDS) - writes
                 idle_cpu = cpu_seconds(process)
@@ -187,6 +191,7 @@ async def take(cluster: Cluster, folder: Path, size: Size) -> Found:
         steady_cpu_seconds=steady_cpu,
         jobs_per_second=per_second,
         jobs_cpu_seconds=jobs_cpu,
+        jobs_cpu_of_all=spent | {"operator": jobs_cpu},
         writes_a_job=each_of(writes, size.jobs),
         resident_mib=resident,
         idle_cpu_percent=100 * idle_cpu,
@@ -245,6 +250,8 @@ def print_found(found: Found) -> None:
     }
     print_line("scale", **values)
     print_line("scale, API writes a ScanJob", pools=size.pools, **found.writes_a_job)
+    shares = {who: 1000 * seconds / size.jobs for who, seconds in found.jobs_cpu_of_all.items()}
+    print_line("scale, processor ms a ScanJob", pools=size.pools, **shares)
 
 
 async def measure() -> None:
