@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
-LONG_SECONDS = 0.05  # of a full collection: as long as an API call may take
+LONG_SECONDS = 0.02  # of a full collection: as long as a call that does nothing takes
 WHOLE_SECONDS = 600.0
 FULL = 2  # the generation of a full collection
 
