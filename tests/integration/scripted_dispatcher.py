@@ -16,6 +16,7 @@ from mahavishnu_operator.api.wire import (
     NoopTask,
     Receipt,
     RegisterResponse,
+    RenewRequest,
     RenewResponse,
     ResultsRequest,
     ResultsResponse,
@@ -23,6 +24,10 @@ from mahavishnu_operator.api.wire import (
 )
 
 Answer = Callable[[int], web.Response | None]  # given how often the path was asked; None: answer properly
+
+
+def answered(body: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body))
 
 
 def refusal(status: int, reason: str) -> web.Response:
@@ -36,14 +41,17 @@ class ScriptedDispatcher:
         self._left, self._answers = tasks, answers
         self.asked: dict[str, int] = {}
         self.results: list[TaskResult] = []
+        self.renewal = RenewRequest()  # the last one
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         path, body = request.path, await request.read()
         self.asked[path] = self.asked.get(path, 0) + 1
+        if path == "/v1/renew":
+            self.renewal = msgspec.json.decode(body, type=RenewRequest)
         if path in self._answers and (scripted := self._answers[path](self.asked[path])) is not None:
             return scripted
-        return web.Response(body=msgspec.json.encode(self._proper(path, body)))
+        return answered(self._proper(path, body))
 
     def _proper(self, path: str, body: bytes) -> object:
         match path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import urllib.request
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from mahavishnu_operator.cli import up
 from mahavishnu_operator.control.engine import EngineOptions
+from mahavishnu_operator.support.collecting import leave
 
 
 def fetch(url: str) -> bytes:
@@ -38,3 +40,5 @@ async def test_whoever_is_told_the_address_finds_an_engine_that_works(
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        leave()
+        gc.unfreeze()  # of the other tests something may be garbage

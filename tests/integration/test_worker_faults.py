@@ -14,11 +14,11 @@ import psutil
 import pytest
 from aiohttp import web
 
-from mahavishnu_operator.api.wire import NoopTask
+from mahavishnu_operator.api.wire import CommandTask, Grant, LeaseResponse, NoopTask
 from mahavishnu_operator.store.records import JobState
 
 from .runner_tools import gone, python, wait_for_file
-from .scripted_dispatcher import Answer, ScriptedDispatcher, refusal, scripted_dispatcher
+from .scripted_dispatcher import Answer, ScriptedDispatcher, answered, refusal, scripted_dispatcher
 from .worker_tools import Bench, running_bench, start_agent
 
 SLEEPER = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
@@ -220,3 +220,31 @@ async def test_a_folder_that_cannot_be_used_ends_the_agent_in_words(tmp_path: Pa
     assert process.returncode == 2
     assert f"{tmp_path}/file" in stderr.decode()
     assert "s3cret" not in stderr.decode()
+
+
+async def test_a_lease_counts_from_when_it_was_granted_and_not_from_the_request(tmp_path: Path) -> None:
+    grant = Grant("j/t0", 1, 1, 0.001, 60.0, CommandTask(("true",), allowed=("true",)))
+    answers: dict[str, Answer] = {
+        "/v1/lease": lambda asked: answered(LeaseResponse((grant,), waited_seconds=600.0)) if asked == 1 else None,
+        "/v1/renew": lambda _: refusal(503, "StoreFull"),
+    }
+    async with scripted_dispatcher(tasks=0, answers=answers) as dispatcher:
+        assert await run_against(dispatcher, tmp_path) == 0
+    assert [result.status for result in dispatcher.results] == ["succeeded"]
+
+
+async def test_what_came_late_is_renewed_at_once(tmp_path: Path) -> None:
+    grant = Grant("j/t0", 1, 1, 6.0, 60.0, CommandTask(("true",), allowed=("true",)))
+    late = LeaseResponse((grant,), waited_seconds=-600.0)  # as if it had been asked for ten minutes before
+    renewals: list[float] = []
+
+    def renew(_: int) -> None:
+        renewals.append(dispatcher.renewal.wait_seconds)
+
+    answers: dict[str, Answer] = {
+        "/v1/lease": lambda asked: answered(late) if asked == 1 else None,
+        "/v1/renew": renew,
+    }
+    async with scripted_dispatcher(tasks=0, answers=answers) as dispatcher:
+        assert await run_against(dispatcher, tmp_path) == 0
+    assert renewals[0] == 0.0

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from mahavishnu_operator.resources.connection import Connection
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.support.addresses import is_loopback
-from mahavishnu_operator.support.collecting import settle
+from mahavishnu_operator.support.collecting import leave, settle
 from mahavishnu_operator.support.racing import first
 
 from .engine import Engine, EngineOptions
@@ -73,7 +73,7 @@ async def run_operator(options: OperatorOptions) -> None:
                 settle()
                 await first(stopping.wait(), feed.ended(), engine.failed())
         log.info("stopping: local workers finish or hand their leases back")
-    settle()  # the interpreter's last collection would walk all that was known of a cluster, for seconds
+    leave()
 
 
 async def _serve_probes(

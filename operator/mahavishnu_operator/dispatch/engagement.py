@@ -67,16 +67,15 @@ class Engagement:
         """Look at the marks now and then until the dispatcher stops; what is not written by then is given up."""
         core = self._core
         looks: set[asyncio.Task[None]] = set()
-        async with asyncio.TaskGroup() as group:
-            while not core.stopped:
-                try:
-                    await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
-                except TimeoutError:
-                    look = group.create_task(self.look())  # a write that is not answered holds up no other
-                    looks.add(look)
-                    look.add_done_callback(looks.discard)
-            for look in looks:
-                look.cancel()  # thousands may wait for their turn, and a successor takes nobody's mark for granted
+        while not core.stopped:
+            try:
+                await asyncio.wait_for(core.ended.wait(), timeout=LOOK_SECONDS)
+            except TimeoutError:
+                look = core.begin(self.look())  # a write that is not answered holds up no other
+                looks.add(look)
+                look.add_done_callback(looks.discard)
+        for look in looks:
+            look.cancel()  # thousands may wait for their turn, and a successor takes nobody's mark for granted
         self._locks.clear()
 
     async def look(self) -> None:
@@ -120,26 +119,32 @@ class Engagement:
 
     async def _write(self, worker: Worker, *, busy: bool, claim: Claim | None = None) -> None:
         """One write at a time for a worker; from the decision to take the mark back on, it counts as unmarked."""
-        if self._set_mark is None:
+        set_mark = self._set_mark
+        if set_mark is None:
             return
-        async with self._locks.setdefault(worker.id, asyncio.Lock()), self._room:
-            standing = self._standing(worker)
-            if not (self._marks.missing(worker) if busy else decide_mark(standing) is False):
-                return
-            if claim is not None and not self._core.waiting.take_turn(worker, claim):
-                return
-            now = self._core.clock()
+        async with self._locks.setdefault(worker.id, asyncio.Lock()):
+            if claim is not None:
+                self._core.waiting.await_turn(worker, claim)
+            async with self._room:
+                await self._write_now(set_mark, worker, busy=busy, claim=claim)
+
+    async def _write_now(self, set_mark: SetMark, worker: Worker, *, busy: bool, claim: Claim | None) -> None:
+        core, standing = self._core, self._standing(worker)
+        if not (self._marks.missing(worker) if busy else decide_mark(standing) is False):
+            return
+        if claim is not None and not core.waiting.take_turn(worker, claim):
+            return
+        if claim is not None:
+            self._keeping(worker).marked(core.clock())
+        elif not busy and not standing.cordoned and standing.mark is Mark.SET:
+            self._keeping(worker).took_back(idle_from=core.clock() - standing.idle_seconds)
+        self._marks.doubt(worker.id)
+        try:
+            await set_mark(worker.pool, worker.name, busy)
+        except NotFound:  # it is gone, and its mark with it
             if busy:
-                self._keeping(worker).marked(now)
-            elif not standing.cordoned and standing.mark is Mark.SET:
-                self._keeping(worker).took_back(idle_from=now - standing.idle_seconds)
-            self._marks.doubt(worker.id)
-            try:
-                await self._set_mark(worker.pool, worker.name, busy)
-            except NotFound:  # it is gone, and its mark with it
-                if busy:
-                    raise
-            self._marks.wrote(worker.id, busy=busy, now=self._core.clock())
+                raise
+        self._marks.wrote(worker.id, busy=busy, now=core.clock())
 
     def forget(self, id_: str) -> None:
         """Its process is gone."""

@@ -38,10 +38,13 @@ class _Waiter:
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """So many tasks that a worker is going to take, which is being marked, or waits for its turn to be."""
+    """So many tasks that a worker is going to take, which is being marked, or waits for its turn to be.
+
+    It lapses after CLAIM_SECONDS, in which the turn is not counted: who has none keeps nobody from being marked.
+    """
 
     tasks: int
-    lapse: asyncio.TimerHandle | None = None  # None: its turn has not come
+    lapse: asyncio.TimerHandle | None = None  # None: it waits for its turn
 
 
 @dataclass(slots=True, eq=False)
@@ -131,11 +134,11 @@ class Waiting:
 
         A marked one may have it all the same: it is there first.
         """
-        line, loop = self._lines.setdefault(worker.pool, _Line()), asyncio.get_running_loop()
+        line = self._lines.setdefault(worker.pool, _Line())
         own = self._ledger.pool(worker.pool).queue.has_own(worker.name)
         claim = Claim(0 if own else worker.slots)
         line.spoken_for += claim.tasks
-        line.queueing += claim.tasks
+        self._let_lapse(worker.pool, claim)
         self.wake(worker.pool)  # there may be more tasks than this one takes
         try:
             yield claim
@@ -146,7 +149,14 @@ class Waiting:
                 claim.lapse.cancel()
             line.spoken_for -= claim.tasks
             claim.tasks = 0
-            loop.call_soon(self.wake, worker.pool)  # when it has taken what it claimed
+            asyncio.get_running_loop().call_soon(self.wake, worker.pool)  # when it has taken what it claimed
+
+    def await_turn(self, worker: Worker, claim: Claim) -> None:
+        """Its mark is about to be written, as soon as there is room among the writes that go on."""
+        if claim.lapse is not None:
+            claim.lapse.cancel()
+            claim.lapse = None
+            self._lines[worker.pool].queueing += claim.tasks
 
     def take_turn(self, worker: Worker, claim: Claim) -> bool:
         """Its mark could be written now. False: others have taken what it claimed, and it need not be marked."""
@@ -157,8 +167,11 @@ class Waiting:
         if not (queue.startable > line.spoken_for - line.queueing or queue.has_own(worker.name)):
             return False
         line.queueing -= claim.tasks
-        claim.lapse = asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._lapse, worker.pool, claim)
+        self._let_lapse(worker.pool, claim)
         return True
+
+    def _let_lapse(self, pool: str, claim: Claim) -> None:
+        claim.lapse = asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._lapse, pool, claim)
 
     def _lapse(self, pool: str, claim: Claim) -> None:
         self._lines[pool].spoken_for -= claim.tasks

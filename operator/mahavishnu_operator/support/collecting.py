@@ -3,8 +3,8 @@
 The pressure: a full collection walks every object there is, and nothing is answered meanwhile. Modules, schemas and
 validators are 190,000 objects, a tenth of a second; what an operator knows of ten thousand workers made each one of
 those every ten seconds a stop of 1.2 s of processor time, to find a thousandth of it garbage. What must stay true: what
-was left out is looked at again every ten minutes, so that garbage goes some time; a collection that is no trouble is
-left to the interpreter.
+a long collection left out is looked at again ten minutes later at the earliest, so that garbage goes some time; a
+collection that is no trouble is left to the interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class After(Enum):
 
 
 def decide_after(*, took_seconds: float, left_out: bool, since_whole_seconds: float) -> After:
-    """`left_out`: some was, since the last collection of everything."""
+    """`left_out`: some was, since everything was taken in last, or since the start."""
     if left_out and since_whole_seconds >= WHOLE_SECONDS:
         return After.TAKE_IN
     return After.LEAVE_OUT if took_seconds >= LONG_SECONDS else After.NOTHING
@@ -54,7 +54,7 @@ class Keeper:
         match decide_after(took_seconds=took, left_out=self._left_out, since_whole_seconds=since_whole):
             case After.LEAVE_OUT:
                 gc.freeze()
-                if not self._left_out:  # so it has walked everything
+                if not self._left_out:
                     self._left_out, self._whole_at = True, now
             case After.TAKE_IN:
                 gc.unfreeze()
@@ -69,3 +69,10 @@ def settle() -> None:
     gc.freeze()
     if _keeper not in gc.callbacks:
         gc.callbacks.append(_keeper)
+
+
+def leave() -> None:
+    """The end is near: let the interpreter's last collection, which would take seconds, find nothing to walk."""
+    if _keeper in gc.callbacks:
+        gc.callbacks.remove(_keeper)
+    gc.freeze()

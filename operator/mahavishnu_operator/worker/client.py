@@ -87,9 +87,10 @@ class DispatcherClient:
         """Seconds that a request for leases may wait.
 
         An older dispatcher does not say when it made a grant, which then counts from the request on: a third of a
-        lease later it is good still.
+        lease later it is good still. Workers that came at one moment, as after a restart, do not go on asking at one.
         """
-        return self.pace.poll_seconds or self.pace.lease_seconds / 3
+        longest = self.pace.poll_seconds or self.pace.lease_seconds / 3
+        return longest * random.uniform(0.8, 1.0)  # noqa: S311 (no secret)
 
     async def register(self, *, instead_of: RegisterResponse | None = None) -> RegisterResponse:
         """Get a session, unless another call got a newer one than `instead_of` meanwhile. Refused: never."""

@@ -202,6 +202,10 @@ class Holdings:
             self._has_arrived()
         self.changed.beat()
 
+    def overdue(self, now: float) -> bool:
+        """Whether a lease may be over."""
+        return any(held.good_until <= now for held in self._held.values())
+
     def renewed(self, holds: Iterable[Hold], *, asked_at: float) -> None:
         """These leases are good for their time from `asked_at`."""
         for hold in holds:

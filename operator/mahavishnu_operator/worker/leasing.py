@@ -315,7 +315,9 @@ class Agent:
             while not self._holdings.holds:
                 await self._holdings.changed.next()
             pace, holds, asked_at = self._client.pace, self._holdings.holds, time.monotonic()
-            request = RenewRequest(holds, pace.renew_seconds)
+            # What came late, because the dispatcher was away for a while, is renewed before it may begin.
+            wait = 0.0 if self._holdings.overdue(asked_at) else pace.renew_seconds
+            request = RenewRequest(holds, wait)
             seconds = pace.renew_seconds + pace.lease_seconds / 3  # no answer by then: there is time for one more try
             answer = await self._client.call("/v1/renew", request, RenewResponse, seconds=seconds)
             for hold in answer.lost:

@@ -10,6 +10,7 @@ from mahavishnu_operator.dispatch import waiting
 from mahavishnu_operator.dispatch.dispatcher import Dispatcher
 from mahavishnu_operator.dispatch.engagement import AT_ONCE
 from mahavishnu_operator.dispatch.errors import TryAgain
+from mahavishnu_operator.dispatch.marks import IDLE_SECONDS
 
 from .guarded import Cluster, asking, give_up, turn, worker
 from .harness import COMMAND, POOL, Agent, ended, job, tasks, until
@@ -133,6 +134,29 @@ async def test_a_mark_that_hangs_keeps_the_task_from_nobody_for_long(
         assert {await cluster.asked.get(), await cluster.asked.get()} == {"w0", "w1"}
     cluster.open.set()
     await until(guarded, lambda: guarded.load(POOL).running == 1)
+    await give_up(calls)
+
+
+async def test_one_whose_mark_is_just_being_taken_back_keeps_the_task_from_nobody_for_long(
+    guarded: Dispatcher, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "CLAIM_SECONDS", 0.05)
+    await guarded.submit(job("first"), tasks("first", spec=COMMAND))
+    agent, other = await worker(guarded, "w1"), await worker(guarded, "w2")
+    [task] = await agent.lease()
+    await agent.deliver(ended(task))
+    cluster.skipped += IDLE_SECONDS
+    cluster.open.clear()
+    looking = asyncio.create_task(guarded.engagement.look())
+    await turn()
+    calls = [asyncio.create_task(each.lease(wait=30)) for each in (agent, other)]
+    await turn()
+    await guarded.submit(job("second"), tasks("second", spec=COMMAND))
+    while cluster.writes[-1] != ("w2", True):
+        await cluster.asked.get()
+    cluster.open.set()
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    await looking
     await give_up(calls)
 
 

@@ -15,6 +15,7 @@ from mahavishnu_operator.support.collecting import (
     After,
     Keeper,
     decide_after,
+    leave,
     settle,
 )
 
@@ -35,8 +36,9 @@ class Cycle:
 
 
 @pytest.fixture(autouse=True)
-def _thawed() -> Iterator[None]:
+def _as_before() -> Iterator[None]:
     yield
+    leave()
     gc.unfreeze()
 
 
@@ -56,15 +58,23 @@ def collect(keeper: Keeper, clock: Clock, *, took: float, generation: int = FULL
     keeper("stop", {"generation": generation})
 
 
+def keepers() -> int:
+    return sum(isinstance(each, Keeper) for each in gc.callbacks)
+
+
 def test_what_is_there_when_a_server_settles_is_left_out_and_collections_are_watched_from_then_on() -> None:
-    before, callbacks = gc.get_freeze_count(), list(gc.callbacks)
-    try:
-        settle()
-        settle()
-        assert gc.get_freeze_count() > before
-        assert [type(each) for each in gc.callbacks if each not in callbacks] == [Keeper]
-    finally:
-        gc.callbacks[:] = callbacks
+    before = gc.get_freeze_count()
+    settle()
+    settle()
+    assert (gc.get_freeze_count() > before, keepers()) == (True, 1)
+
+
+def test_at_the_end_everything_is_left_out_and_nothing_watched() -> None:
+    settle()
+    kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
+    before = gc.get_freeze_count()
+    leave()
+    assert (gc.get_freeze_count() > before + len(kept), keepers()) == (True, 0)
 
 
 def test_a_short_collection_changes_nothing(keeper: Keeper, clock: Clock) -> None:
