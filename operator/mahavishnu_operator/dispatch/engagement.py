@@ -118,7 +118,7 @@ class Engagement:
             log.warning(words, worker=worker.id, busy=busy, error=str(error))
 
     async def _write(self, worker: Worker, *, busy: bool, claim: Claim | None = None) -> None:
-        """One write at a time for a worker; from the decision to take the mark back on, it counts as unmarked."""
+        """One write at a time for a worker, and a few at a time for all."""
         set_mark = self._set_mark
         if set_mark is None:
             return
@@ -129,6 +129,7 @@ class Engagement:
                 await self._write_now(set_mark, worker, busy=busy, claim=claim)
 
     async def _write_now(self, set_mark: SetMark, worker: Worker, *, busy: bool, claim: Claim | None) -> None:
+        """Decide again, then write; from the decision to take the mark back on, it counts as unmarked."""
         core, standing = self._core, self._standing(worker)
         if not (self._marks.missing(worker) if busy else decide_mark(standing) is False):
             return
