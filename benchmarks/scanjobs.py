@@ -171,7 +171,7 @@ async def take_turn(cluster: Cluster, contender: AbstractContextManager[None], n
                 jobs += len(latencies[rate])
             used = cpu_by_process()
             per_second = await client.run_burst()
-            cpu = {who: (seconds - used.get(who, 0.0)) / BURST for who, seconds in cpu_by_process().items()}
+            cpu = {who: seconds / BURST for who, seconds in cpu_since(used).items()}
             writes = await count_writes(resources) - before
             del writes["POST scanjobs"]  # the client's own
     return Round(latencies, per_second, cpu, {what: count / jobs for what, count in writes.items()})
@@ -187,6 +187,11 @@ def cpu_by_process() -> dict[str, float]:
             who = name if name in SERVERS else "operator and workers"
             used[who] = used.get(who, 0.0) + times.user + times.system
     return used
+
+
+def cpu_since(before: dict[str, float]) -> dict[str, float]:
+    """Processor time of each since `cpu_by_process` answered that."""
+    return {who: seconds - before.get(who, 0.0) for who, seconds in cpu_by_process().items()}
 
 
 def report(rounds: dict[str, list[Round]]) -> None:

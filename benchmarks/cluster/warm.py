@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.apiserver import count_writes
 from benchmarks.figures import print_line
-from benchmarks.scanjobs import POOL, Client, client_in, cpu_by_process, floor, manifest
+from benchmarks.scanjobs import POOL, Client, client_in, cpu_by_process, cpu_since, floor, manifest
 from mahavishnu_operator.resources.kubernetes import KubernetesResources
 from mahavishnu_operator.resources.protocol import WORKER_POOL, Key
 from tests.e2e.operating import SMALL, pod_operator
@@ -56,7 +56,7 @@ async def take(client: Client) -> Found:
     used, _ = cpu_by_process(), psutil.cpu_percent()
     waits = [1000 * each for each in await client.run_at_rate(per_second=RATE, seconds=SECONDS)]
     busy, jobs = psutil.cpu_percent(), RATE * SECONDS
-    spent = {who: 1000 * (now - used.get(who, 0.0)) / jobs for who, now in cpu_by_process().items()}
+    spent = {who: 1000 * seconds / jobs for who, seconds in cpu_since(used).items()}
     return Found(waits, busy, spent)
 
 

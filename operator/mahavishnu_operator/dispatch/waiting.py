@@ -121,12 +121,16 @@ class Waiting:
 
     def may_be_marked(self, worker: Worker) -> bool:
         """Whether there is a task that this worker could start and that is nobody's yet."""
-        queue, now = self._ledger.pool(worker.pool).queue, self._clock()
-        uid = queue.peek(now, worker.name)
+        line = self._lines.get(worker.pool)
+        return self._has_task(worker, beside=line.spoken_for if line is not None else 0)
+
+    def _has_task(self, worker: Worker, *, beside: int) -> bool:
+        """Whether this worker could start a task now, when so many are others'."""
+        queue = self._ledger.pool(worker.pool).queue
+        uid = queue.peek(self._clock(), worker.name)
         if uid is None or not self._can_take(worker, uid):
             return False
-        line = self._lines.get(worker.pool)
-        return line is None or queue.startable > line.spoken_for or queue.has_own(worker.name)
+        return queue.startable > beside or queue.has_own(worker.name)
 
     @contextmanager
     def claiming(self, worker: Worker) -> Iterator[Claim]:
@@ -160,11 +164,8 @@ class Waiting:
 
     def take_turn(self, worker: Worker, claim: Claim) -> bool:
         """Its mark could be written now. False: others have taken what it claimed, and it need not be marked."""
-        line, queue = self._lines[worker.pool], self._ledger.pool(worker.pool).queue
-        uid = queue.peek(self._clock(), worker.name)
-        if uid is None or not self._can_take(worker, uid):
-            return False
-        if not (queue.startable > line.spoken_for - line.queueing or queue.has_own(worker.name)):
+        line = self._lines[worker.pool]
+        if not self._has_task(worker, beside=line.spoken_for - line.queueing):
             return False
         line.queueing -= claim.tasks
         self._let_lapse(worker.pool, claim)

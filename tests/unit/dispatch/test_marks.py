@@ -64,14 +64,19 @@ async def test_a_mark_goes_after_a_while_without_a_lease_and_not_before(guarded:
     assert cluster.marked == set()
 
 
+async def do_job(dispatcher: Dispatcher, agent: Agent, uid: str) -> None:
+    """A job of one task, from its submission to its result."""
+    await dispatcher.submit(job(uid), tasks(uid))
+    [task] = await agent.lease()
+    await agent.deliver(ended(task))
+
+
 async def test_a_mark_that_was_taken_back_too_soon_is_kept_longer_next_time(
     guarded: Dispatcher, cluster: Cluster
 ) -> None:
     agent = await worker(guarded)
     for number in range(4):
-        await guarded.submit(job(f"j{number}"), tasks(f"j{number}"))
-        [task] = await agent.lease()
-        await agent.deliver(ended(task))
+        await do_job(guarded, agent, f"j{number}")
         cluster.skipped += 30
         await guarded.engagement.look()
     assert cluster.writes == [("w1", True), ("w1", False), ("w1", True)]
@@ -82,9 +87,7 @@ async def test_a_pool_that_had_nothing_to_do_for_long_keeps_no_mark_longer(
 ) -> None:
     agent = await worker(guarded)
     for number in range(2):
-        await guarded.submit(job(f"j{number}"), tasks(f"j{number}"))
-        [task] = await agent.lease()
-        await agent.deliver(ended(task))
+        await do_job(guarded, agent, f"j{number}")
         cluster.skipped += LONGEST_IDLE_SECONDS * (1 - number) + IDLE_SECONDS
         await guarded.engagement.look()
     assert cluster.marked == set()
